@@ -1,0 +1,1 @@
+"""Protocols, their runner and its results: every figure that we publish comes from here."""

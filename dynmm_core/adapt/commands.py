@@ -1,0 +1,55 @@
+"""The `dynmm pretrain` command."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from dynmm_core.console import print_json, print_table
+
+
+def pretrain(
+    data: Path,
+    *,
+    out: Path,
+    profile: Literal["paper", "demo"] = "paper",
+    seed: int = 0,
+    threads: int = 2,
+    device: str = "cpu",
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Train the frozen base on the first 70 % of a prepared log and choose what depends on data.
+
+    Parameters
+    ----------
+    data
+        A folder written by `dynmm data prepare`.
+    out
+        The bundle's folder; must not exist.
+    profile
+        paper: d = 256, 2 layers, 50 items of history; demo: small and quick.
+    seed
+        Names every random draw.
+    threads
+        CPU threads; part of what makes two runs equal bit for bit.
+    device
+        cpu or cuda.
+    json
+        Print one JSON document instead of tables.
+    """
+    from dynmm_core.adapt.pretrain import PretrainSettings
+    from dynmm_core.adapt.pretrain import pretrain as run
+    from dynmm_core.datasets.prepared import PreparedLog
+
+    begun = time.monotonic()
+    settings = PretrainSettings(profile=profile, seed=seed, threads=threads, device=device)
+    bundle = run(PreparedLog.open(data), out, settings)
+    seconds = round(time.monotonic() - begun, 1)
+    if json:
+        choices = bundle.choices.model_dump()
+        print_json({"bundle": str(out), "hash": bundle.hash, "choices": choices, "trials": bundle.trials, "seconds": seconds})
+        return
+    rows = [[name, str(value)] for name, value in bundle.choices.model_dump().items()]
+    rows += [["trials", str(len(bundle.trials))], ["hash", bundle.hash[:16]], ["seconds", str(seconds)], ["bundle", str(out)]]
+    print_table(["chosen on the tail", "value"], rows, title=f"Bundle for {bundle.dataset}")

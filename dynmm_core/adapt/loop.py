@@ -1,0 +1,236 @@
+"""The loop that replay, live flow and tuning share: rank a slide, learn from it, refresh, publish."""
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynmm_core.adapt.activity import ActivityCounters, FrozenActivity, PaneCounts
+from dynmm_core.adapt.histories import Histories, HistoryView
+from dynmm_core.adapt.published import Published, publish
+from dynmm_core.adapt.ranking import rank_targets
+from dynmm_core.adapt.strata import WindowRow, masks, window_rows
+from dynmm_core.metrics.ranking import expected_metrics
+from dynmm_core.model.base import FrozenBase
+from dynmm_core.model.features import user_summary
+from dynmm_core.model.trainer import AdapterTrainer, Examples
+
+History = Literal["event", "version"]
+
+
+@dataclass(frozen=True)
+class SlideEvents:
+    """One complete slide in indices: events (n,) in canonical order, and its pane counts."""
+
+    slide_end_ms: int
+    user_idx: np.ndarray
+    item_idx: np.ndarray
+    event_time_ms: np.ndarray
+    panes: PaneCounts
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """What a run chooses about ranking; see the replay command for each option's meaning.
+
+    base_users, base_items: users and items with an event before the cut; rank_from_ms, rank_to_ms bound the events
+    that are ranked (None: no bound); base_newest_ms: newest event inside the base.
+    """
+
+    models: tuple[str, ...]
+    history: History
+    publish_delay_ms: int
+    rank_from_ms: int | None
+    rank_to_ms: int | None
+    keep_consumed: bool
+    summaries: bool
+    base_users: int
+    base_items: int
+    base_newest_ms: int
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one slide gave: result rows, and whether the update was accepted."""
+
+    windows: list[WindowRow]
+    update_accepted: bool
+
+
+@dataclass(frozen=True)
+class _Requests:
+    """A run of events that see the same version: its rows, the version, and their user side."""
+
+    start: int
+    stop: int
+    published: Published
+    view: HistoryView
+    r_u: Tensor
+    h_base: Tensor
+    s_user: Tensor
+
+
+class AdaptLoop:
+    """Rank → learn → refresh, slide by slide; knows nothing of files, stores or flows.
+
+    Args:
+        base: frozen; trainer: the adapter and its learning; histories, counters: as they stand at the cut;
+        start_ms: start of the first slide; num_items: items known at the cut; settings: see LoopSettings.
+    """
+
+    def __init__(
+        self, base: FrozenBase, trainer: AdapterTrainer, histories: Histories, counters: ActivityCounters,
+        start_ms: int, num_items: int, settings: LoopSettings,
+    ) -> None:  # fmt: skip
+        self.base, self.trainer, self.settings = base, trainer, settings
+        self.histories, self.counters = histories, counters
+        self.num_items = num_items
+        self.newest_event_ms = settings.base_newest_ms
+        self.activity = self._freeze(start_ms)
+        # The bundle is served from the start, whatever the publish delay.
+        self.published = deque([self._publish(available_at_ms=None)])
+        self._unserved: deque[tuple[int, SlideEvents]] = deque()
+        self._served: Histories | None = None
+
+    def serve_only_versions(self, served: Histories) -> None:
+        """Use ``served``, a copy of the histories at the cut, as all that requests may know (version history)."""
+        self._served = served
+
+    def step(self, slide: SlideEvents) -> StepResult:
+        """Rank the slide's events with the versions published before them, learn from them, publish the next."""
+        requests = self._requests(slide)
+        windows = self._rank(slide, requests)
+        accepted = self.trainer.learn(self._examples(slide, requests), slide.slide_end_ms)
+        self.absorb(slide)
+        self.publish_version()
+        return StepResult(windows, accepted)
+
+    def absorb(self, slide: SlideEvents) -> None:
+        """Take the slide's facts in: histories, counts, the moment. Neither ranks nor learns."""
+        self.histories.observe(slide.user_idx, slide.item_idx, slide.event_time_ms)
+        self.counters.observe(slide.panes, slide.item_idx, slide.event_time_ms)
+        self.num_items = max(self.num_items, int(slide.item_idx.max(initial=0)))
+        self.newest_event_ms = max(self.newest_event_ms, int(slide.event_time_ms.max(initial=0)))
+        self.activity = self._freeze(slide.slide_end_ms)
+        if self.settings.history == "version":
+            self._unserved.append((slide.slide_end_ms + self.settings.publish_delay_ms, slide))
+
+    def publish_version(self) -> Published:
+        """Publish a version of the state as it stands."""
+        self.published.append(self._publish(self.activity.as_of_ms + self.settings.publish_delay_ms))
+        return self.published[-1]
+
+    @torch.no_grad()
+    def user_latents(self, user_idx: np.ndarray) -> np.ndarray:
+        """Return h (n, latent_dim) float32 of distinct users, as of the last slide's end, with the serving weights."""
+        view = self.histories.users_at(user_idx, self.activity.as_of_ms)
+        r_u, h_base = self.base.user_states(view.recent, view.recent_length)
+        s_user = self._user_summary(view)
+        h: Tensor = self.trainer.serving.user(h_base, r_u, s_user)
+        return np.asarray(h.cpu().numpy())
+
+    def _freeze(self, as_of_ms: int) -> FrozenActivity:
+        return self.counters.freeze(as_of_ms, self.num_items, summaries=self.settings.summaries)
+
+    def _publish(self, available_at_ms: int | None) -> Published:
+        delay = -self.activity.as_of_ms if available_at_ms is None else available_at_ms - self.activity.as_of_ms
+        return publish(self.base, self.trainer.serving, self.activity, self.newest_event_ms, delay)
+
+    def _requests(self, slide: SlideEvents) -> list[_Requests]:
+        """Split the slide where a newer version becomes visible, and look up what each part may know."""
+        times = slide.event_time_ms
+        whole = None
+        if self._served is None:
+            whole = self.histories.view(slide.user_idx, slide.item_idx, times, within=True)
+        edges = sorted({0, *(int(np.searchsorted(times, p.available_at_ms)) for p in self.published), len(times)})
+        requests = []
+        for start, stop in pairwise(edges):
+            while len(self.published) > 1 and self.published[1].available_at_ms <= times[start]:
+                self.published.popleft()
+            view = whole.rows(start, stop) if whole is not None else self._served_view(slide, start, stop)
+            r_u, h_base = self.base.user_states(view.recent, view.recent_length)
+            requests.append(_Requests(start, stop, self.published[0], view, r_u, h_base, self._user_summary(view)))
+        return requests
+
+    def _served_view(self, slide: SlideEvents, start: int, stop: int) -> HistoryView:
+        assert self._served is not None
+        while self._unserved and self._unserved[0][0] <= slide.event_time_ms[start]:
+            _, past = self._unserved.popleft()
+            self._served.observe(past.user_idx, past.item_idx, past.event_time_ms)
+        cut = slice(start, stop)
+        return self._served.view(slide.user_idx[cut], slide.item_idx[cut], slide.event_time_ms[cut], within=False)
+
+    def _user_summary(self, view: HistoryView) -> Tensor:
+        summary = user_summary(view.length, view.gap_ms, view.session_position)
+        if not self.settings.summaries:
+            summary = np.zeros_like(summary)
+        return torch.from_numpy(summary).to(self.base.device)
+
+    def _rank(self, slide: SlideEvents, requests: list[_Requests]) -> list[WindowRow]:
+        low, high = self.settings.rank_from_ms, self.settings.rank_to_ms
+        first = 0 if low is None else int(np.searchsorted(slide.event_time_ms, low))
+        last = len(slide.event_time_ms) if high is None else int(np.searchsorted(slide.event_time_ms, high))
+        if first >= last:
+            return []
+        strata = self._strata(slide)
+        rows: list[WindowRow] = []
+        for model in self.settings.models:
+            parts = [self._metrics(model, slide, request) for request in requests]
+            metrics = np.concatenate([part[0] for part in parts])[first:last]
+            staleness = np.concatenate([part[1] for part in parts])[first:last]
+            cut = {name: mask[first:last] for name, mask in strata.items()}
+            rows += window_rows(model, slide.event_time_ms[first:last], metrics, cut, staleness)
+        return rows
+
+    def _strata(self, slide: SlideEvents) -> dict[str, np.ndarray]:
+        live = self.histories.view(slide.user_idx, slide.item_idx, slide.event_time_ms, within=True)
+        known = np.where(slide.item_idx <= self.num_items, slide.item_idx, 0)
+        new_item, new_user = slide.item_idx > self.settings.base_items, slide.user_idx > self.settings.base_users
+        return masks(self.activity.events[known], live.length, new_item, new_user, live.session_position)
+
+    def _metrics(self, model: str, slide: SlideEvents, request: _Requests) -> tuple[np.ndarray, np.ndarray]:
+        """Return (metrics (n, 6), staleness_ms (n,)) of one model over one run of requests."""
+        targets = slide.item_idx[request.start : request.stop]
+        times = slide.event_time_ms[request.start : request.stop]
+        published, view = request.published, request.view
+        empty = np.zeros(0, np.int64)
+        consumed = (empty, empty) if self.settings.keep_consumed else (view.consumed_rows, view.consumed_items)
+        if model == "window_popularity":
+            return published.popularity.metrics(targets, *consumed), times - published.newest_event_ms
+        if model == "static":
+            ranks = rank_targets(request.h_base, published.z_base, targets, *consumed)
+            return expected_metrics(*ranks), times - self.settings.base_newest_ms
+        with torch.no_grad():
+            h = published.adapter.user(request.h_base, request.r_u, request.s_user)
+        return expected_metrics(*rank_targets(h, published.z, targets, *consumed)), times - published.newest_event_ms
+
+    def _examples(self, slide: SlideEvents, requests: list[_Requests]) -> Examples:
+        """Pair each event of a known item with the features frozen at the end of the slide before."""
+        known = slide.item_idx <= self.num_items
+        keep = torch.from_numpy(np.flatnonzero(known)).to(self.base.device)
+        e_cf, z_base = self.base.item_tables(self.num_items)
+        return Examples(
+            h_base=torch.cat([r.h_base for r in requests])[keep],
+            r_u=torch.cat([r.r_u for r in requests])[keep],
+            s_user=torch.cat([r.s_user for r in requests])[keep],
+            z_base=z_base,
+            e_cf=e_cf,
+            s_item=torch.from_numpy(self.activity.summaries).to(self.base.device),
+            active=torch.from_numpy(self.activity.active).to(self.base.device),
+            positives=torch.from_numpy(slide.item_idx[known]),
+            negative_q=torch.from_numpy(negative_distribution(self.activity)),
+        )
+
+
+def negative_distribution(activity: FrozenActivity) -> np.ndarray:
+    """Return the probability (num_items + 1,) float32 of each item as a negative: half uniform, half by recent events."""
+    num_items = len(activity.events) - 1
+    q = np.full(num_items + 1, 0.5 / max(num_items, 1))
+    total = activity.recent.sum()
+    q = q + 0.5 * activity.recent / total if total > 0 else q * 2.0
+    q[0] = 0.0
+    return np.asarray(q / q.sum(), np.float32)

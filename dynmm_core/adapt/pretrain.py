@@ -1,0 +1,193 @@
+"""Pre-training: backbone on the events before the cut, choices on their tail, one bundle."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from dynmm_core.adapt.catalogue import IdMap
+from dynmm_core.adapt.histories import Histories
+from dynmm_core.adapt.ranking import rank_targets
+from dynmm_core.adapt.tail import Tail
+from dynmm_core.adapt.tuning import TRIALS, tune
+from dynmm_core.console import progress
+from dynmm_core.datasets.prepared import PreparedLog
+from dynmm_core.errors import UserError
+from dynmm_core.metrics.ranking import METRICS, expected_metrics
+from dynmm_core.model.aligner import BaseAligner
+from dynmm_core.model.base import FrozenBase
+from dynmm_core.model.bundle import BackboneShape, Bundle, CutState, new_backbone, save_bundle
+from dynmm_core.model.pretraining import BackboneTrainer, Sequences, TrainingSettings
+from dynmm_core.model.sasrec import SASRec, encode_histories
+from dynmm_core.randomness import torch_generator
+
+VALIDATION_EVENTS = 2_000
+PATIENCE = 2
+MIN_EVENTS = 1_000
+
+
+class PretrainSettings(BaseModel):
+    """What pre-training may be told; everything else it chooses.
+
+    profile: ``paper`` (h = 256, 2 layers, 50 items) or ``demo`` (small and quick); threads: CPU threads, part of what
+    makes two runs equal.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: Literal["paper", "demo"] = "paper"
+    seed: int = 0
+    threads: int = 2
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Shape of the backbone and its training budget: the head is seen ``events_seen`` times over, within the epochs."""
+
+    shape: BackboneShape
+    training: TrainingSettings
+    max_epochs: int
+    events_seen: int
+
+    def epochs(self, events: int) -> int:
+        """Most passes over a log of this many events; at least two."""
+        return int(np.clip(self.events_seen // max(events, 1), 2, self.max_epochs))
+
+
+PROFILES = {
+    "paper": Profile(
+        BackboneShape(hidden_dim=256, latent_dim=256, layers=2, heads=2, max_length=50, dropout=0.2),
+        TrainingSettings(learning_rate=1e-3, tokens_per_batch=2_400),
+        max_epochs=16,
+        events_seen=4_000_000,
+    ),
+    "demo": Profile(
+        BackboneShape(hidden_dim=64, latent_dim=64, layers=1, heads=1, max_length=20, dropout=0.1),
+        TrainingSettings(learning_rate=2e-3, tokens_per_batch=2_400),
+        max_epochs=8,
+        events_seen=600_000,
+    ),
+}
+
+
+def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
+    """Train, choose and write a bundle to ``out``.
+
+    First a base is trained without the tail: its best epoch on the tail sets the number of passes, and everything
+    that depends on data is chosen with it. Then the same base learns on, tail included, for a quarter of those
+    passes with a falling rate; that one is frozen into the bundle.
+
+    Raises:
+        UserError: ``out`` exists, or the log has too few events before its cut.
+    """
+    if out.exists():
+        raise UserError(f"--out: {out} exists; name a folder that does not, or remove it first")
+    if log.cut_row < MIN_EVENTS:
+        raise UserError(f"rows: {log.name} has {log.cut_row} events before the cut; pre-training needs at least {MIN_EVENTS}")
+    torch.set_num_threads(settings.threads)
+    torch.use_deterministic_algorithms(True)
+    device = torch.device(settings.device)
+    profile = PROFILES[settings.profile]
+    cut, newest_ms = read_cut(log)
+    tail = Tail.of(cut)
+    model, epochs, trials = _train_head(cut, tail, profile, settings.seed, device)
+    with progress("choosing on the tail", TRIALS) as bar:
+        tuned = tune(cut, tail, frozen(model, profile.shape, device), settings.seed, bar.advance)
+    model = _train_whole(model, cut, profile, max(1, round(epochs / 4)), settings.seed, device)
+    facts: dict[str, Any] = {
+        "dataset": log.name,
+        "dataset_fingerprint": log.fingerprint,
+        "cut_row": log.cut_row,
+        "cut_time_ms": newest_ms + 1,
+        "newest_event_ms": newest_ms,
+        "seed": settings.seed,
+        "shape": profile.shape.model_dump(),
+        "choices": tuned.choices.model_dump(),
+    }
+    base = frozen(model, profile.shape, device)
+    return save_bundle(out, base.backbone.cpu(), base.aligner.cpu(), cut, facts, trials + tuned.trials)
+
+
+def read_cut(log: PreparedLog) -> tuple[CutState, int]:
+    """Read every event before the cut in indices; return it and the newest event's time."""
+    table = log.read(["user_id", "item_id", "event_time_ms"], 0, log.cut_row)
+    times = table["event_time_ms"].to_numpy()
+    users, items = IdMap(), IdMap()
+    user_idx, item_idx = users.add_in_order(table["user_id"], times), items.add_in_order(table["item_id"], times)
+    return CutState(items.ids[1:], users.ids[1:], user_idx, item_idx, times), int(times[-1])
+
+
+def frozen(model: SASRec, shape: BackboneShape, device: torch.device) -> FrozenBase:
+    """Fit the aligner on the backbone's items and freeze both."""
+    aligner = BaseAligner(shape.hidden_dim, shape.latent_dim)
+    aligner.fit(model.item_embedding.weight.detach()[1:].cpu())
+    return FrozenBase(model, aligner, device)
+
+
+def _train_head(
+    cut: CutState, tail: Tail, profile: Profile, seed: int, device: torch.device
+) -> tuple[SASRec, int, list[dict[str, Any]]]:
+    """Train without the tail until it stops helping there; return the model, its best epoch and the trials."""
+    model = new_backbone(profile.shape, tail.items)
+    model.initialise(torch_generator(seed, 0, "backbone"))
+    sequences = Sequences.from_events(cut.user_idx[: tail.row], cut.item_idx[: tail.row])
+    trainer = BackboneTrainer(model.to(device), sequences, profile.training, seed)
+    validate = _Validation(cut, tail, profile.shape.max_length)
+    best, best_epoch, best_weights, trials = -1.0, 0, model.state_dict(), []
+    limit = profile.epochs(tail.row)
+    with progress("training the base without the tail", limit * tail.row) as bar:
+        for epoch in range(1, limit + 1):
+            loss = trainer.run_epoch(epoch, lambda _: 1.0, bar.advance)
+            value = validate(model)
+            trials.append({"epoch": epoch, "loss": loss, "ndcg@10": value})
+            if value > best:
+                best, best_epoch = value, epoch
+                best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            elif epoch - best_epoch >= PATIENCE:
+                break
+    model.load_state_dict(best_weights)
+    return model, best_epoch, trials
+
+
+def _train_whole(model: SASRec, cut: CutState, profile: Profile, epochs: int, seed: int, device: torch.device) -> SASRec:
+    """Go on with every event before the cut, the rate falling to a twentieth."""
+    model = model.cpu().requires_grad_(True)
+    model.grow(len(cut.item_ids), torch_generator(seed, 1, "backbone"))
+    sequences = Sequences.from_events(cut.user_idx, cut.item_idx)
+    trainer = BackboneTrainer(model.to(device), sequences, profile.training, seed)
+    with progress("training the base on all events before the cut", epochs * len(cut.item_idx)) as bar:
+        for number in range(epochs):
+
+            def falling(part: float, done: int = number) -> float:
+                return 1.0 - 0.95 * (done + part) / epochs
+
+            trainer.run_epoch(1_000 + number, falling, bar.advance)
+    return model
+
+
+class _Validation:
+    """NDCG@10 of the backbone on evenly spaced events of the tail, consumed items excluded."""
+
+    def __init__(self, cut: CutState, tail: Tail, max_length: int) -> None:
+        histories = Histories(tail.items, max_length)
+        histories.observe(cut.user_idx[: tail.row], cut.item_idx[: tail.row], cut.event_time_ms[: tail.row])
+        events = (cut.user_idx[tail.row :], cut.item_idx[tail.row :], cut.event_time_ms[tail.row :])
+        view = histories.view(*events, within=True)
+        self._rows = np.unique(np.linspace(0, len(events[0]) - 1, VALIDATION_EVENTS).astype(np.int64))
+        chosen = np.isin(view.consumed_rows, self._rows)
+        self._consumed_rows = np.searchsorted(self._rows, view.consumed_rows[chosen])
+        self._consumed_items = view.consumed_items[chosen]
+        self._recent, self._length = view.recent[self._rows], view.recent_length[self._rows]
+        self._targets = events[1][self._rows]
+
+    def __call__(self, model: SASRec) -> float:
+        device = model.item_embedding.weight.device
+        model.eval()
+        states = encode_histories(model, torch.from_numpy(self._recent).to(device), torch.from_numpy(self._length).to(device))
+        items = model.item_embedding.weight.detach()
+        ranks = rank_targets(states, items, self._targets, self._consumed_rows, self._consumed_items)
+        return float(expected_metrics(*ranks)[:, METRICS.index("ndcg@10")].mean())

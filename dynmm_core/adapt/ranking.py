@@ -1,0 +1,51 @@
+"""Exact ranks over the full catalogue, in blocks of fixed shape and bounded memory."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ROWS_PER_BLOCK = 64
+
+
+@torch.inference_mode()
+def rank_targets(
+    users: Tensor, items: Tensor, targets: np.ndarray, consumed_rows: np.ndarray, consumed_items: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (better, ties) of each target's score h·z among all items but the row's consumed ones.
+
+    Args:
+        users: (n, d) user latents; items: (num_items + 1, d) item latents, row 0 is padding and no candidate.
+        targets: (n,) item indices; one beyond the table is no candidate and gets better = -1.
+        consumed_rows, consumed_items: (m,) pairs (row, item that is no candidate there), without repeats; a target
+            stays a candidate for its own row.
+    """
+    num_items = len(items) - 1
+    known = (targets > 0) & (targets <= num_items)
+    keep = (consumed_items <= num_items) & (consumed_items != targets[consumed_rows])
+    rows, seen = consumed_rows[keep], consumed_items[keep]
+    by_row = np.argsort(rows, kind="stable")
+    rows, seen = rows[by_row], seen[by_row]
+    edges = np.searchsorted(rows, np.arange(0, len(targets) + ROWS_PER_BLOCK, ROWS_PER_BLOCK))
+    better, ties = np.full(len(targets), -1, np.int64), np.zeros(len(targets), np.int64)
+    candidates = items[1:].T
+    buffer = torch.empty(ROWS_PER_BLOCK, num_items, device=users.device)
+    for block, start in enumerate(range(0, len(targets), ROWS_PER_BLOCK)):
+        stop = min(start + ROWS_PER_BLOCK, len(targets))
+        padded = torch.zeros(ROWS_PER_BLOCK, users.shape[1], device=users.device)
+        padded[: stop - start] = users[start:stop]
+        torch.mm(padded, candidates, out=buffer)
+        scores = buffer[: stop - start]
+        column = torch.from_numpy(np.where(known, targets, 1)[start:stop] - 1).to(scores.device)
+        own = scores.gather(1, column[:, None])
+        # int32 sums vectorise, the default int64 ones do not: five times slower, measured.
+        above = (scores > own).sum(1, dtype=torch.int32).cpu().numpy().astype(np.int64)
+        equal = (scores == own).sum(1, dtype=torch.int32).cpu().numpy().astype(np.int64) - 1
+        local = rows[edges[block] : edges[block + 1]] - start
+        local_t = torch.from_numpy(local).to(scores.device)
+        masked = scores[local_t, torch.from_numpy(seen[edges[block] : edges[block + 1]] - 1).to(scores.device)]
+        mine = own[local_t, 0]
+        above = above - np.bincount(local, (masked > mine).cpu().numpy(), stop - start).astype(np.int64)
+        equal = equal - np.bincount(local, (masked == mine).cpu().numpy(), stop - start).astype(np.int64)
+        better[start:stop] = np.where(known[start:stop], above, -1)
+        ties[start:stop] = np.where(known[start:stop], equal, 0)
+    return better, ties

@@ -1,0 +1,39 @@
+"""The resolved settings of one run's adapt state machine."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ModelName = Literal["static", "window_popularity", "adapted"]
+MODELS: tuple[ModelName, ...] = ("static", "window_popularity", "adapted")
+
+
+class AdaptSettings(BaseModel):
+    """What a run needs to rank, learn and commit; serialisable, so that every process builds the same.
+
+    Times in ms. rank_from_ms, rank_to_ms bound the ranked events (None: no bound); events outside are learned from.
+    popularity_window_ms, adapter_lr: None takes the bundle's choice. store_every: every so many versions keep their rows.
+    summaries: False hides s_new from the adapter, items and users alike.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bundle: Path
+    run_dir: Path
+    config_hash: str
+    run_name: str = "replay"
+    seed: int = 0
+    models: tuple[ModelName, ...] = MODELS
+    history: Literal["event", "version"] = "event"
+    publish_delay_ms: int = Field(0, ge=0)
+    slide_ms: int = Field(3_600_000, ge=300_000, le=86_400_000)
+    rank_from_ms: int | None = None
+    rank_to_ms: int | None = None
+    popularity_window_ms: int | None = None
+    store_every: int = Field(24, ge=1)
+    keep_consumed: bool = False
+    device: str = "cpu"
+    threads: int = Field(2, ge=1)
+    summaries: bool = True
+    adapter_lr: float | None = Field(None, ge=0.0)

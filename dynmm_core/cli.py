@@ -1,0 +1,53 @@
+"""`dynmm`: command names to lazily imported functions; no logic."""
+
+import sys
+import traceback
+
+from cyclopts import App, CycloptsError
+
+from dynmm_core.errors import DynmmError
+
+app = App(name="dynmm", help="Recommendations that follow a live stream: prepare logs, pre-train, replay, look into the store.")
+
+data = App(name="data", help="Read, check and prepare interaction logs.")
+data.command("dynmm_core.datasets.commands:describe", name="describe")
+data.command("dynmm_core.datasets.commands:prepare", name="prepare")
+data.command("dynmm_core.datasets.commands:fetch", name="fetch")
+app.command(data)
+
+store = App(name="store", help="Look into a versioned latent store.")
+store.command("dynmm_core.store.commands:log", name="log")
+store.command("dynmm_core.store.commands:show", name="show")
+store.command("dynmm_core.store.commands:diff", name="diff")
+store.command("dynmm_core.store.commands:sql", name="sql")
+app.command(store)
+
+bench = App(name="bench", help="Measure what we publish.")
+bench.command("benchmarks.commands:bench_replay", name="replay")
+app.command(bench)
+
+app.command("dynmm_core.adapt.commands:pretrain", name="pretrain")
+app.command("replay.commands:replay", name="replay")
+app.command("replay.commands:demo", name="demo")
+app.command("simulators.commands:simulate", name="simulate")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit: 0 ok, 2 user error, 3 failed check, 1 our bug."""
+    try:
+        app(arguments, exit_on_error=False, print_error=True)
+    except CycloptsError:
+        sys.exit(2)
+    except DynmmError as error:
+        print(f"dynmm: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception:
+        traceback.print_exc()
+        print("dynmm: this is a bug of ours; please report it with the lines above", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The frozen base: backbone and aligner, with zero vectors for whatever they do not know."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynmm_core.model.aligner import BaseAligner
+from dynmm_core.model.sasrec import SASRec, encode_histories
+
+
+class FrozenBase:
+    """Base vectors by ``item_idx`` and base states of histories; nothing in it learns.
+
+    Args:
+        backbone: trained SASRec, whose items are 1 … ``num_items``; aligner: fitted on its item vectors.
+        device: where the tables lie.
+    """
+
+    def __init__(self, backbone: SASRec, aligner: BaseAligner, device: torch.device) -> None:
+        self.backbone = backbone.to(device).eval().requires_grad_(False)
+        self.aligner = aligner.to(device).requires_grad_(False)
+        self.device = device
+        self.num_items = backbone.num_items
+        e_cf = self.backbone.item_embedding.weight.detach().clone()
+        e_cf[0] = 0.0
+        z_base = self.aligner.align_items(e_cf)
+        z_base[0] = 0.0
+        self._e_cf, self._z_base = e_cf, z_base
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of e_cf and r_u."""
+        return self._e_cf.shape[1]
+
+    @property
+    def latent_dim(self) -> int:
+        """Width of z and h."""
+        return self._z_base.shape[1]
+
+    def item_tables(self, num_items: int) -> tuple[Tensor, Tensor]:
+        """Return (e_cf, z_base) of items 0 … num_items, zero for padding and for items the base does not know."""
+        if num_items >= len(self._e_cf):
+            more = max(num_items + 1, 2 * len(self._e_cf)) - len(self._e_cf)
+            self._e_cf = torch.cat([self._e_cf, torch.zeros(more, self.hidden_dim, device=self.device)])
+            self._z_base = torch.cat([self._z_base, torch.zeros(more, self.latent_dim, device=self.device)])
+        return self._e_cf[: num_items + 1], self._z_base[: num_items + 1]
+
+    def user_states(self, recent: np.ndarray, recent_length: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return (r_u (n, hidden_dim), h_base (n, latent_dim)) of histories ``recent`` (n, max_length)."""
+        histories = torch.from_numpy(np.ascontiguousarray(recent)).to(self.device)
+        r_u = encode_histories(self.backbone, histories, torch.from_numpy(recent_length).to(self.device))
+        return r_u, self.aligner.align_users(r_u)

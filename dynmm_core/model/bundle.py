@@ -1,0 +1,165 @@
+"""The bundle: everything a replay or a live flow starts from, in one folder, bound to the data it was made on."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather as feather
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_file, save_file
+
+from dynmm_core.errors import UserError
+from dynmm_core.model.aligner import BaseAligner
+from dynmm_core.model.base import FrozenBase
+from dynmm_core.model.sasrec import SASRec
+
+BUNDLE_SCHEMA_VERSION = 1
+_MANIFEST = "bundle.json"
+
+
+class BackboneShape(BaseModel):
+    """Shape of the backbone and of the joint space; widths in floats, ``max_length`` in items."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hidden_dim: int
+    latent_dim: int
+    layers: int
+    heads: int
+    max_length: int
+    dropout: float
+
+
+class Choices(BaseModel):
+    """What was chosen on the pre-training tail: times in ms, weights without unit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    popularity_window_ms: int
+    half_lives_ms: tuple[int, ...]
+    adapter_lr: float
+    stability_weight: float
+
+
+@dataclass(frozen=True)
+class CutState:
+    """Facts at the cut, from which histories and accumulators start warm.
+
+    item_ids, user_ids: ids of indices 1, 2, …; user_idx, item_idx, event_time_ms (n,): every event before the cut.
+    """
+
+    item_ids: list[str]
+    user_ids: list[str]
+    user_idx: np.ndarray
+    item_idx: np.ndarray
+    event_time_ms: np.ndarray
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A frozen base with its choices and its cut; :attr:`hash` names its whole content."""
+
+    path: Path
+    hash: str
+    dataset: str
+    dataset_fingerprint: str
+    cut_row: int
+    cut_time_ms: int
+    newest_event_ms: int
+    seed: int
+    shape: BackboneShape
+    choices: Choices
+    trials: list[dict[str, Any]]
+
+    @classmethod
+    def load(cls, path: Path) -> "Bundle":
+        """Read a bundle's manifest and check every file against it.
+
+        Raises:
+            UserError: no bundle at ``path``, made by another schema version, or a file was changed.
+        """
+        manifest_path = path / _MANIFEST
+        if not manifest_path.is_file():
+            raise UserError(f"bundle: {path} holds no {_MANIFEST}; make one with `dynmm pretrain DATA --out {path}`")
+        manifest = json.loads(manifest_path.read_text())
+        if manifest.get("schema_version") != BUNDLE_SCHEMA_VERSION:
+            raise UserError(
+                f"bundle: schema_version {manifest.get('schema_version')} of {path} is not {BUNDLE_SCHEMA_VERSION};"
+                " make the bundle again with `dynmm pretrain`"
+            )
+        for name, digest in manifest["files"].items():
+            if not (path / name).is_file() or _file_hash(path / name) != digest:
+                raise UserError(f"bundle: {path / name} is missing or changed; make the bundle again with `dynmm pretrain`")
+        return cls(
+            path, manifest["hash"], manifest["dataset"], manifest["dataset_fingerprint"], manifest["cut_row"],
+            manifest["cut_time_ms"], manifest["newest_event_ms"], manifest["seed"], BackboneShape(**manifest["shape"]),
+            Choices(**manifest["choices"]), manifest["trials"],
+        )  # fmt: skip
+
+    def base(self, device: torch.device) -> FrozenBase:
+        """Load the frozen base onto ``device``."""
+        weights = load_file(self.path / "backbone.safetensors")
+        backbone = new_backbone(self.shape, len(weights["item_embedding.weight"]) - 1)
+        backbone.load_state_dict(weights)
+        aligner = BaseAligner(self.shape.hidden_dim, self.shape.latent_dim)
+        aligner.load_state_dict(load_file(self.path / "aligner.safetensors"))
+        return FrozenBase(backbone, aligner, device)
+
+    def cut_state(self) -> CutState:
+        """Load ids and events up to the cut."""
+        events = feather.read_table(self.path / "events.arrow")
+        items, users = (feather.read_table(self.path / f"{kind}.arrow")["id"].to_pylist() for kind in ("items", "users"))
+        columns = (events[name].to_numpy().astype(np.int64) for name in ("user_idx", "item_idx", "event_time_ms"))
+        return CutState(items, users, *columns)
+
+
+def new_backbone(shape: BackboneShape, num_items: int) -> SASRec:
+    """Return a backbone of this shape with undefined weights."""
+    return SASRec(num_items, shape.hidden_dim, shape.layers, shape.heads, shape.max_length, shape.dropout)
+
+
+def save_bundle(
+    path: Path, backbone: SASRec, aligner: BaseAligner, cut: CutState, facts: Mapping[str, Any], trials: list[dict[str, Any]]
+) -> Bundle:
+    """Write a bundle to ``path``, which appears only when it is complete.
+
+    Args:
+        facts: the manifest's own fields: dataset, dataset_fingerprint, cut_row, cut_time_ms, newest_event_ms, seed,
+            shape, choices.
+    """
+    scratch = path.with_name(path.name + ".partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    save_file(_contiguous(backbone), scratch / "backbone.safetensors")
+    save_file(_contiguous(aligner), scratch / "aligner.safetensors")
+    for kind, ids in (("items", cut.item_ids), ("users", cut.user_ids)):
+        feather.write_feather(pa.table({"id": pa.array(ids, pa.string())}), scratch / f"{kind}.arrow", compression="zstd")
+    events = {
+        "user_idx": cut.user_idx.astype(np.int32),
+        "item_idx": cut.item_idx.astype(np.int32),
+        "event_time_ms": cut.event_time_ms,
+    }
+    feather.write_feather(pa.table(events), scratch / "events.arrow", compression="zstd")
+    files = {file.name: _file_hash(file) for file in sorted(scratch.iterdir())}
+    manifest = {"schema_version": BUNDLE_SCHEMA_VERSION, **facts, "files": files, "trials": trials}
+    named = {key: value for key, value in manifest.items() if key != "trials"}
+    manifest["hash"] = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+    (scratch / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    scratch.rename(path)
+    return Bundle.load(path)
+
+
+def _contiguous(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,118 @@
+"""The `dynmm store` commands: log, show, diff, sql."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dynmm_core.console import print_json, print_table
+from dynmm_core.errors import UserError
+from dynmm_core.store.latents import LatentStore
+from dynmm_core.store.version import Version
+from dynmm_core.times import format_time
+
+Json = Annotated[bool, Parameter(negative="")]
+SHOWN = 20
+
+
+def log(path: Path, *, last: int = SHOWN, json: Json = False) -> None:
+    """List a store's versions, oldest first.
+
+    Parameters
+    ----------
+    path
+        A run folder, or a store folder.
+    last
+        Show so many of the newest versions; 0 shows all.
+    json
+        Print every field as one JSON document.
+    """
+    versions = open_store(path).log()
+    shown = versions[-last:] if last else versions
+    if json:
+        print_json([asdict(version) for version in shown])
+        return
+    rows = [
+        [str(v.number), format_time(v.slide_end_ms), v.content_hash[:12], str(v.lineage.get("events", "")), _rows(v)]
+        for v in shown
+    ]
+    print_table(["version", "slide end", "content", "events", "rows"], rows, title=f"{len(shown)} of {len(versions)} versions")
+
+
+def show(path: Path, version: int | None = None, *, json: Json = False) -> None:
+    """Show one version: its causes, its rows and the figures that travel with it.
+
+    Parameters
+    ----------
+    path
+        A run folder, or a store folder.
+    version
+        Its number; the head if left out.
+    json
+        Print one JSON document.
+    """
+    store = open_store(path)
+    found = store.head() if version is None else store.get(version)
+    if found is None:
+        raise UserError(f"store: {path} holds no version yet; replay a log into it first")
+    if json:
+        print_json(asdict(found))
+        return
+    facts = {name: value for name, value in asdict(found).items() if name not in ("metrics", "lineage")}
+    facts["slide_end_ms"] = f"{found.slide_end_ms} ({format_time(found.slide_end_ms)})"
+    facts |= {f"lineage.{name}": value for name, value in found.lineage.items()}
+    print_table(["field", "value"], [[name, str(value)] for name, value in facts.items()], title=f"Version {found.number}")
+
+
+def diff(path: Path, earlier: int, later: int, *, json: Json = False) -> None:
+    """Compare two versions whose rows were kept: new ids, and how far the common ones moved.
+
+    Parameters
+    ----------
+    path
+        A run folder, or a store folder.
+    earlier
+        Number of the version to start from.
+    later
+        Number of the version to compare with it.
+    json
+        Print every id as one JSON document.
+    """
+    found = open_store(path).diff(earlier, later)
+    changed = sorted(found.changed, key=lambda row: -row[2])
+    if json:
+        print_json({"added": found.added, "changed": changed})
+        return
+    rows = [[f"{kind} {name}", f"{norm:.4f}"] for kind, name, norm in changed[:SHOWN]]
+    title = f"{len(found.added)} ids added, {len(changed)} changed; the {len(rows)} that moved farthest"
+    print_table(["id", "distance"], rows, title=title)
+
+
+def sql(path: Path, query: str, *, json: Json = False) -> None:
+    """Run DuckDB SQL over the views `latents` (version, kind, id, latent) and `versions`.
+
+    Parameters
+    ----------
+    path
+        A run folder, or a store folder.
+    query
+        One SQL statement.
+    json
+        Print the rows as one JSON document.
+    """
+    table = open_store(path).sql(query)
+    if json:
+        print_json(table.to_pylist())
+        return
+    rows = [[str(value) for value in row.values()] for row in table.slice(0, 1_000).to_pylist()]
+    print_table(table.column_names, rows, title=f"{min(table.num_rows, 1_000)} of {table.num_rows} rows")
+
+
+def open_store(path: Path) -> LatentStore:
+    """Open the store of a run folder, or the store itself."""
+    return LatentStore.open(path / "store" if (path / "store").is_dir() else path)
+
+
+def _rows(version: Version) -> str:
+    return f"{version.rows} kept" if version.rows_kept else f"{version.rows} hashed"

@@ -1,0 +1,83 @@
+"""What a bucket sends about a slide: chunks of Arrow, then an end marker with their number and hash."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+MAX_CHUNK_BYTES = 512 * 1024
+ChunkKind = Literal["events", "counts"]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Part of one bucket's slide; ``payload`` is an Arrow IPC stream. Keyed (run, shard, slide_end_ms, index)."""
+
+    run: str
+    shard: str
+    slide_end_ms: int
+    index: int
+    kind: ChunkKind
+    payload: bytes
+
+    def read(self) -> pa.Table:
+        """The rows of this chunk."""
+        with pa.ipc.open_stream(self.payload) as reader:
+            return reader.read_all()
+
+
+@dataclass(frozen=True)
+class EndMarker:
+    """This bucket's slide is complete: so many chunks, hashing to ``digest``, of so many events.
+
+    ``closed_through_ms`` >= ``slide_end_ms``: no events lie between the two. A marker without chunks says only that.
+    ``pending``: events that the bucket holds for later slides.
+    """
+
+    run: str
+    shard: str
+    slide_end_ms: int
+    closed_through_ms: int
+    chunks: int
+    digest: str
+    events: int
+    duplicates: int
+    pending: int
+
+
+SlideMessage = Chunk | EndMarker
+
+
+def pack(table: pa.Table, max_bytes: int = MAX_CHUNK_BYTES) -> Iterator[bytes]:
+    """The rows as Arrow IPC streams of at most ``max_bytes`` each, unless a single row is larger."""
+    pieces = max(1, -(-table.nbytes // max_bytes))
+    rows = max(1, -(-table.num_rows // pieces))
+    for start in range(0, max(table.num_rows, 1), rows):
+        piece = table.slice(start, rows)
+        payload = _to_stream(piece)
+        if len(payload) > max_bytes and piece.num_rows > 1:
+            half = piece.num_rows // 2
+            yield from pack(piece.slice(0, half), max_bytes)
+            yield from pack(piece.slice(half), max_bytes)
+        else:
+            yield payload
+
+
+def hash_of(payload: bytes) -> bytes:
+    """The hash of one chunk's payload."""
+    return hashlib.sha256(payload).digest()
+
+
+def digest_of(hashes: Iterable[bytes]) -> str:
+    """The hash of a slide's chunks, from theirs in the order of their index."""
+    return hashlib.sha256(b"".join(hashes)).hexdigest()
+
+
+def _to_stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    payload: bytes = sink.getvalue().to_pybytes()
+    return payload

@@ -1,0 +1,205 @@
+"""What a replay may be told, what it resolves to, and the hash that names the result's every cause.
+
+Options come from the command line, then from a protocol file, then from the defaults below. Resolving adds what data
+and bundle decide. Not in the hash, because no result may depend on it: batch size, processes, partitions, where files
+lie, wall clock. Library versions stand beside the hash: a run is resumed only under the ones it began with.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from dynmm_core.adapt.settings import MODELS, ModelName
+from dynmm_core.errors import UserError
+from dynmm_core.windows.horizons import PANE_MS
+from replay.quantities import DurationMs, TimeMs, format_duration
+from replay.splits import Split
+
+DAY_MS = 86_400_000
+CONFIG_SCHEMA_VERSION = 1
+_LIBRARIES = ("torch", "numpy", "pyarrow", "bytewax", "deltalake")
+
+
+def _whole_panes(duration_ms: int) -> int:
+    if duration_ms % PANE_MS or not PANE_MS <= duration_ms <= DAY_MS:
+        raise ValueError(f"{format_duration(duration_ms)} is no multiple of 5m between 5m and 24h")
+    return duration_ms
+
+
+def _model_names(value: Any) -> tuple[str, ...]:
+    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else list(value)
+    for name in names:
+        if name not in MODELS:
+            raise ValueError(f"{name!r} is no model; choose from {', '.join(MODELS)}")
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{', '.join(names) or 'nothing'!r} must name each model once, at least one")
+    # The order of columns and rows is the project's, so that the same choice gives the same files.
+    return tuple(name for name in MODELS if name in names)
+
+
+PaneMultipleMs = Annotated[DurationMs, AfterValidator(_whole_panes)]
+
+
+class ReplayOptions(BaseModel):
+    """A replay's options under the names of the command line and of a protocol file's ``[replay]`` table.
+
+    Durations are text such as ``15m``, kept in ms; ``from`` and ``to`` are moments, kept in ms. ``popularity_window``
+    None: the bundle's choice. ``adapter_lr`` None: the bundle's choice. ``summaries`` False: the adapter and the
+    users' side see zero features.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    models: Annotated[tuple[ModelName, ...], BeforeValidator(_model_names)] = MODELS
+    history: Literal["event", "version"] = "event"
+    publish_delay: Annotated[DurationMs, Field(ge=0)] = 0
+    slide: PaneMultipleMs = 3_600_000
+    from_: TimeMs | None = Field(default=None, alias="from")
+    to: TimeMs | None = None
+    max_windows: int | None = Field(default=None, ge=1)
+    popularity_window: PaneMultipleMs | None = None
+    store_every: int = Field(default=24, ge=1)
+    keep_consumed: bool = False
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    threads: int = Field(default=2, ge=1)
+    adapter_lr: float | None = Field(default=None, ge=0)
+    summaries: bool = True
+
+
+class ReplaySettings(BaseModel):
+    """A resolved replay: everything that may change its results. Times and durations in ms.
+
+    end_time_ms: reading stops before this event time, the end of a slide; rank_from_ms, rank_to_ms: events outside
+    [from, to) are learned from but not ranked; adapter_lr None: the bundle's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = CONFIG_SCHEMA_VERSION
+    dataset_fingerprint: str
+    bundle_hash: str
+    split_hash: str
+    cut_row: int
+    end_time_ms: int
+    rank_from_ms: int
+    rank_to_ms: int
+    seed: int
+    models: tuple[ModelName, ...]
+    history: Literal["event", "version"]
+    publish_delay_ms: int
+    slide_ms: int
+    popularity_window_ms: int
+    keep_consumed: bool
+    store_every: int
+    device: str
+    threads: int
+    adapter_lr: float | None
+    summaries: bool
+
+    @property
+    def config_hash(self) -> str:
+        """Return the sha256 of the canonical JSON of every field."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class BundleFacts(Protocol):
+    """What resolving needs of a bundle."""
+
+    @property
+    def hash(self) -> str: ...
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def dataset_fingerprint(self) -> str: ...
+    @property
+    def cut_row(self) -> int: ...
+
+
+def merge_options(command_line: Mapping[str, Any], protocol: Mapping[str, Any]) -> ReplayOptions:
+    """Return the options, each from the command line if it stands there (is not None), else from the protocol.
+
+    Raises:
+        UserError: a value is wrong, or the protocol names an option that does not exist.
+    """
+    given = {name: value for name, value in command_line.items() if value is not None}
+    try:
+        return ReplayOptions.model_validate({**protocol, **given})
+    except ValidationError as error:
+        raise UserError(_one_line(error, given)) from error
+
+
+def resolve(options: ReplayOptions, split: Split, bundle: BundleFacts, popularity_window_ms: int) -> ReplaySettings:
+    """Return the settings of a replay of ``split``.
+
+    Reading goes to the end of the slide that holds the last ranked event, a whole slide, so that the versions of a
+    shortened replay are the first versions of the full one.
+
+    Args:
+        popularity_window_ms: the bundle's choice, for options that name none.
+
+    Raises:
+        UserError: the bundle was made for other data.
+    """
+    if (bundle.dataset_fingerprint, bundle.cut_row) != (split.fingerprint, split.cut_row):
+        raise UserError(
+            f"--bundle: made for {bundle.dataset} ({bundle.dataset_fingerprint:.16}), the log is {split.dataset}"
+            f" ({split.fingerprint:.16}); make one for it with `dynmm pretrain DATA --out BUNDLE`"
+        )
+    return ReplaySettings(
+        dataset_fingerprint=split.fingerprint,
+        bundle_hash=bundle.hash,
+        split_hash=split.hash,
+        cut_row=split.cut_row,
+        end_time_ms=split.last_event_time_ms // options.slide * options.slide + options.slide,
+        rank_from_ms=split.first_event_time_ms,
+        rank_to_ms=split.last_event_time_ms + 1,
+        seed=options.seed,
+        models=options.models,
+        history=options.history,
+        publish_delay_ms=options.publish_delay,
+        slide_ms=options.slide,
+        popularity_window_ms=options.popularity_window or popularity_window_ms,
+        keep_consumed=options.keep_consumed,
+        store_every=options.store_every,
+        device=options.device,
+        threads=options.threads,
+        adapter_lr=options.adapter_lr,
+        summaries=options.summaries,
+    )
+
+
+def environment() -> dict[str, str]:
+    """Return the versions and the machine that decide results bit for bit."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = "none"
+    return found
+
+
+def _one_line(error: ValidationError, given: Mapping[str, Any]) -> str:
+    first = error.errors()[0]
+    field = str(first["loc"][0]).rstrip("_") if first["loc"] else "options"
+    where = f"--{field.replace('_', '-')}" if field in given or f"{field}_" in given else f"protocol: {field}"
+    return f"{where}: {_told(first)}"
+
+
+def _told(problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "extra_forbidden":
+        return f"is no option of replay; choose from {', '.join(sorted(_option_names()))}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    shown = repr(problem["input"])
+    return message if shown in message or problem["type"] == "value_error" else f"{shown}: {message}"
+
+
+def _option_names() -> set[str]:
+    return {field.alias or name for name, field in ReplayOptions.model_fields.items()}

@@ -1,0 +1,42 @@
+"""An outcome on the terminal: the table, what it rests on, and where everything lies."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from dynmm_core.console import print_table
+from replay.runner import Outcome
+from replay.table import HEADERS, accounting_line, ratio_line, run_line, table_rows
+
+
+def print_outcome(outcome: Outcome, stages: Mapping[str, float] | None = None) -> None:
+    """Print the result table and the lines below it to stdout; ``stages``: seconds by stage, if there were several."""
+    print_table(HEADERS, table_rows(outcome.metrics), title=f"{outcome.metrics['dataset']}: test, then learn (percent)")
+    for line in outcome_lines(outcome, stages or {}):
+        print(line)
+
+
+def outcome_lines(outcome: Outcome, stages: Mapping[str, float]) -> list[str]:
+    """Return the lines below the table."""
+    lines = [run_line(outcome.metrics), *([ratio_line(outcome.ratio)] if outcome.ratio else [])]
+    lines.append(accounting_line(outcome.accounting))
+    if stages:
+        lines.append("seconds: " + ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in stages.items()))
+    return [
+        *lines,
+        f"peak memory: {outcome.metrics['peak_rss_mb']:,.0f} MiB",
+        f"run:   {outcome.run}",
+        f"store: {outcome.store} (version {outcome.metrics['store_version']})",
+    ]
+
+
+def outcome_document(outcome: Outcome, stages: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Return the JSON document of an outcome: metrics.json, and what the lines below the table say."""
+    return {
+        **outcome.metrics,
+        "ratio": asdict(outcome.ratio) if outcome.ratio else None,
+        "accounting": outcome.accounting,
+        "run": str(outcome.run),
+        "store": str(outcome.store),
+        **({"stages": dict(stages)} if stages else {}),
+    }

@@ -1,0 +1,150 @@
+"""From the store's log to results: sums per window and model, means over events, strata, and the uncertainty."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import fsum
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dynmm_core.adapt.strata import STRATA
+from dynmm_core.metrics.bootstrap import block_bootstrap_ratio
+from dynmm_core.metrics.ranking import METRICS
+
+OVERALL = "all"
+LONG_LOG_WINDOWS = 240
+LONG_BLOCK, SHORT_BLOCK = 24, 6
+BOOTSTRAP_SEED = 0
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over ``n`` ranked events: ``metrics`` (6,) in the order of ``METRICS``, and staleness in ms."""
+
+    n: int
+    metrics: tuple[float, ...]
+    staleness_ms: int
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each metric over events, as fractions."""
+        return {name: total / self.n for name, total in zip(METRICS, self.metrics, strict=True)}
+
+
+@dataclass(frozen=True)
+class Results:
+    """All sums of a run: ``windows[window_start_ms, model]`` and ``strata[model, stratum]``, OVERALL among the latter."""
+
+    models: tuple[str, ...]
+    windows: dict[tuple[int, str], Sums]
+    strata: dict[tuple[str, str], Sums]
+
+    @property
+    def window_starts_ms(self) -> list[int]:
+        """Return the evaluation windows with a ranked event, in order."""
+        return sorted({start for start, _ in self.windows})
+
+    @property
+    def events(self) -> int:
+        """Return the number of ranked events."""
+        return self.strata[self.models[0], OVERALL].n if self.windows else 0
+
+
+def collect(commits: Iterable[Mapping[str, Any]], models: Sequence[str]) -> Results:
+    """Sum the window rows of a run's commits; a window that several slides share is added up.
+
+    Args:
+        commits: each version's ``metrics``, oldest first; models: of the run, in their order.
+
+    Raises:
+        ValueError: the models did not rank the same events, which would make their figures incomparable.
+    """
+    by_window: dict[tuple[int, str], list[list[Any]]] = defaultdict(list)
+    by_stratum: dict[tuple[str, str], list[list[Any]]] = defaultdict(list)
+    for commit in commits:
+        for row in commit["windows"]:
+            start, model, stratum = row[:3]
+            by_stratum[model, stratum].append(row[3:])
+            if stratum == OVERALL:
+                by_window[start, model].append(row[3:])
+    windows = {key: _added(by_window[key]) for key in sorted(by_window)}
+    strata = {key: _added(rows) for key, rows in by_stratum.items()}
+    for start in {start for start, _ in windows}:
+        counts = {model: windows[start, model].n for model in models if (start, model) in windows}
+        if len(counts) < len(models) or len(set(counts.values())) > 1:
+            raise ValueError(f"window {start}: the models ranked different events: {counts}")
+    return Results(tuple(models), windows, strata)
+
+
+def _added(rows: list[list[Any]]) -> Sums:
+    columns = list(zip(*rows, strict=True))
+    # fsum is exact before its one rounding, so how a window was cut into slides leaves no trace in the addition.
+    return Sums(sum(columns[0]), tuple(fsum(column) for column in columns[1:-1]), sum(columns[-1]))
+
+
+def model_figures(results: Results) -> dict[str, Any]:
+    """Return the ``models`` object of metrics.json: means over events, and the same by stratum."""
+    figures: dict[str, Any] = {}
+    for model in results.models:
+        overall = results.strata.get((model, OVERALL))
+        if overall is None:
+            continue
+        strata = {}
+        for stratum in STRATA:
+            sums = results.strata.get((model, stratum))
+            # A stratum without an event has no mean; it is named all the same, so that readers need no special case.
+            means = sums.means() if sums else dict.fromkeys(METRICS)
+            strata[stratum] = {"n": sums.n if sums else 0, **means}
+        staleness = overall.staleness_ms / overall.n
+        figures[model] = {**overall.means(), "staleness_ms": staleness, "strata": strata}
+    return figures
+
+
+def windows_table(results: Results) -> pa.Table:
+    """Return one row per evaluation window and model: n, the metrics' sums, staleness summed in ms."""
+    keys = [(start, model) for start in results.window_starts_ms for model in results.models]
+    sums = [results.windows[key] for key in keys]
+    columns: dict[str, pa.Array] = {
+        "window_start_ms": pa.array([start for start, _ in keys], pa.int64()),
+        "model": pa.array([model for _, model in keys], pa.string()),
+        "n": pa.array([one.n for one in sums], pa.int64()),
+    }
+    for position, name in enumerate(METRICS):
+        columns[name] = pa.array([one.metrics[position] for one in sums], pa.float64())
+    columns["staleness_ms"] = pa.array([one.staleness_ms for one in sums], pa.int64())
+    return pa.table(columns)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Ratio of two models' summed metric with its 95 % interval, from ``blocks`` blocks of ``block`` windows each."""
+
+    numerator: str
+    denominator: str
+    metric: str
+    ratio: float
+    low: float
+    high: float
+    block: int
+    blocks: int
+    windows: int
+
+
+def ratio_interval(results: Results, numerator: str, denominator: str, metric: str = "ndcg@10") -> Ratio | None:
+    """Return the ratio and its block-bootstrap interval over consecutive windows; None where it is undefined.
+
+    Blocks hold 24 windows, or 6 in a log of fewer than 240.
+    """
+    starts = results.window_starts_ms
+    if not starts or not {numerator, denominator} <= set(results.models):
+        return None
+    column = METRICS.index(metric)
+    top, bottom = (
+        np.array([results.windows[start, model].metrics[column] for start in starts]) for model in (numerator, denominator)
+    )
+    if bottom.sum() == 0:
+        return None
+    block = LONG_BLOCK if len(starts) >= LONG_LOG_WINDOWS else SHORT_BLOCK
+    ratio, low, high = block_bootstrap_ratio(top, bottom, block, BOOTSTRAP_SEED)
+    return Ratio(numerator, denominator, metric, ratio, low, high, block, -(-len(starts) // block), len(starts))

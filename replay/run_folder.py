@@ -1,0 +1,137 @@
+"""The rules of a run folder: begun once, resumed by the same configuration, finished by its metrics, never overwritten."""
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dynmm_core.errors import UserError
+from replay.config import ReplaySettings
+from replay.files import PARTIAL_SUFFIX, write_atomically
+
+RUN_FILE = "run.json"
+METRICS_FILE = "metrics.json"
+WINDOWS_FILE = "windows.parquet"
+SESSIONS_FILE = "sessions.jsonl"
+LOCK_FILE = ".lock"
+_ELSEWHERE = "name another folder with --out"
+
+
+class RunRecord(BaseModel):
+    """The content of ``run.json``: what the run is, under which libraries it began, where its inputs lay."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = 1
+    dataset: str
+    protocol: str
+    config_hash: str
+    config: ReplaySettings
+    environment: dict[str, str]
+    data: str
+    bundle: str
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """An open run folder; ``resumed`` when an earlier session began it. Locked until the process ends or closes it."""
+
+    path: Path
+    record: RunRecord
+    resumed: bool
+    lock: int
+
+    @property
+    def store_path(self) -> Path:
+        """Where the run's latent store lies."""
+        return self.path / "store"
+
+    def begin_session(self) -> None:
+        """Note that a session starts now, for the run's time over all its sessions."""
+        line = json.dumps({"started_at_ms": time.time_ns() // 1_000_000})
+        with (self.path / SESSIONS_FILE).open("a") as file:
+            file.write(line + "\n")
+
+    def session_starts_ms(self) -> list[int]:
+        """Return when each session started, in wall time, oldest first."""
+        lines = (self.path / SESSIONS_FILE).read_text().splitlines()
+        return [int(json.loads(line)["started_at_ms"]) for line in lines]
+
+    def close(self) -> None:
+        """Give the folder free for others."""
+        os.close(self.lock)
+
+
+def open_run(path: Path, record: RunRecord) -> RunFolder:
+    """Begin the run in a new or empty folder, or resume it where it is unfinished and of the same configuration.
+
+    Raises:
+        UserError: the folder holds a finished run, another run, or anything else; another process works in it; or
+            it began under other library versions.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--out: {path} is a file; {_ELSEWHERE}")
+    before = read_run(path)
+    if before is None and path.is_dir() and _foreign_files(path):
+        raise UserError(f"--out: {path} holds files but no {RUN_FILE}, so it is no run; {_ELSEWHERE}")
+    if before is not None:
+        _check_same(path, before, record)
+    path.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path)
+    if before is None:
+        write_atomically(path / RUN_FILE, (record.model_dump_json(indent=2) + "\n").encode())
+    # The label of a protocol is no part of the configuration; a resumed run keeps the one it began with.
+    return RunFolder(path, before or record, before is not None, lock)
+
+
+def read_run(path: Path) -> RunRecord | None:
+    """Return the record of the run at ``path``, None where there is none; UserError where it cannot be read."""
+    file = path / RUN_FILE
+    if not file.is_file():
+        return None
+    try:
+        return RunRecord.model_validate_json(file.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise UserError(f"--out: {file} is no run of this version of dynmm; {_ELSEWHERE}") from error
+
+
+def _foreign_files(path: Path) -> bool:
+    # A session killed before it named its first file leaves these two behind.
+    ours = {RUN_FILE + PARTIAL_SUFFIX, LOCK_FILE}
+    return any(child.name not in ours for child in path.iterdir())
+
+
+def _check_same(path: Path, before: RunRecord, now: RunRecord) -> None:
+    if before.config_hash != now.config_hash:
+        told = _difference(before.config.model_dump(mode="json"), now.config.model_dump(mode="json"))
+        raise UserError(f"--out: {path} holds another run ({told}); {_ELSEWHERE}")
+    if (path / METRICS_FILE).exists():
+        raise UserError(f"--out: {path} holds this run, finished (see {METRICS_FILE} there); {_ELSEWHERE}")
+    if before.environment != now.environment:
+        told = _difference(before.environment, now.environment)
+        raise UserError(
+            f"--out: {path} was begun elsewhere ({told}), so resuming would mix results; resume it there, or {_ELSEWHERE}"
+        )
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    fields = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if not fields:
+        return "its config_hash differs"
+    more = f", and {len(fields) - 1} more" if len(fields) > 1 else ""
+    return f"{fields[0]} {before.get(fields[0])!r} there, {now.get(fields[0])!r} asked{more}"
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise UserError(f"--out: another process works in {path}; wait for it, or {_ELSEWHERE}") from error
+    return descriptor

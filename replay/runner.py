@@ -1,0 +1,172 @@
+"""One replay from options to results: resolve, open the run folder, drive the dataflows, add up what they committed."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from dynmm_core.datasets.prepared import PreparedLog
+from dynmm_core.errors import UserError
+from dynmm_core.model.bundle import Bundle
+from dynmm_core.store.latents import LatentStore
+from replay.config import ReplayOptions, ReplaySettings, environment, resolve
+from replay.files import write_atomically
+from replay.protocols import DEFAULT_NAME
+from replay.results import Ratio, Results, collect, model_figures, ratio_interval, windows_table
+from replay.run_folder import METRICS_FILE, WINDOWS_FILE, RunFolder, RunRecord, open_run, read_run
+from replay.sessions import seconds_over_sessions
+from replay.splits import Split, make_split, replayed_split, save_split
+from replay.streaming import ACCOUNTING_FILE, Workers, stream
+
+RATIO = ("adapted", "static")
+
+
+@dataclass(frozen=True)
+class ReplayRequest:
+    """What to replay and where to: paths, options, the protocol's name, split manifests to write or to obey.
+
+    workers: how the work is spread, which changes no result.
+    """
+
+    data: Path
+    bundle: Path
+    out: Path
+    options: ReplayOptions = field(default_factory=ReplayOptions)
+    protocol: str = DEFAULT_NAME
+    save_split: Path | None = None
+    split: Path | None = None
+    workers: Workers = field(default_factory=Workers)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: the document of metrics.json, the ratio to the static base, and where every event went."""
+
+    metrics: dict[str, Any]
+    ratio: Ratio | None
+    accounting: dict[str, int]
+    run: Path
+
+    @property
+    def store(self) -> Path:
+        """Where the run's latent store lies."""
+        return self.run / "store"
+
+
+def replay_log(request: ReplayRequest) -> Outcome:
+    """Replay a prepared log into a run folder, from its beginning or from where an earlier session stopped.
+
+    Raises:
+        UserError: the inputs do not fit each other, or the folder may not be used; nothing is overwritten.
+    """
+    log, bundle = PreparedLog.open(request.data), Bundle.load(request.bundle)
+    _check_device(request.options.device)
+    split = _split(request, log)
+    settings = resolve(request.options, split, bundle, bundle.choices.popularity_window_ms)
+    if request.save_split is not None:
+        save_split(split, request.save_split)
+    run = open_run(request.out, _record(request, log, settings))
+    try:
+        run.begin_session()
+        peak_mb = stream(run, request.data, request.bundle, request.workers)
+        return _finish(run, split, peak_mb)
+    finally:
+        run.close()
+
+
+def read_outcome(path: Path) -> Outcome:
+    """Return the outcome of a finished run.
+
+    Raises:
+        UserError: no run at ``path``, or not a finished one.
+    """
+    record = read_run(path)
+    if record is None or not (path / METRICS_FILE).is_file():
+        raise UserError(f"run: {path} holds no finished run; finish it with `dynmm replay`")
+    metrics = json.loads((path / METRICS_FILE).read_text())
+    results = _results(LatentStore.open(path / "store"), record.config)
+    return Outcome(metrics, ratio_interval(results, *RATIO), _accounting(path), path)
+
+
+def _split(request: ReplayRequest, log: PreparedLog) -> Split:
+    options = request.options
+    if request.split is None:
+        return make_split(log, options.from_, options.to, options.max_windows)
+    for option, value in (("--from", options.from_), ("--to", options.to), ("--max-windows", options.max_windows)):
+        if value is not None:
+            raise UserError(f"{option}: {request.split} fixes the range already; give --split or {option}")
+    return replayed_split(request.split, log)
+
+
+def _check_device(device: str) -> None:
+    if device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError(f"--device: {device} is not there; use cpu, or install a torch that sees the GPU")
+
+
+def _record(request: ReplayRequest, log: PreparedLog, settings: ReplaySettings) -> RunRecord:
+    return RunRecord(
+        dataset=log.name,
+        protocol=request.protocol,
+        config_hash=settings.config_hash,
+        config=settings,
+        environment=environment(),
+        data=str(request.data.resolve()),
+        bundle=str(request.bundle.resolve()),
+    )
+
+
+def _results(store: LatentStore, settings: ReplaySettings) -> Results:
+    return collect((version.metrics for version in store.log()), settings.models)
+
+
+def _accounting(path: Path) -> dict[str, int]:
+    return dict(json.loads((path / ACCOUNTING_FILE).read_text()))
+
+
+def _finish(run: RunFolder, split: Split, peak_mb: float) -> Outcome:
+    """Write windows.parquet, then metrics.json, whose presence says that the run is finished."""
+    store, settings = LatentStore.open(run.store_path), run.record.config
+    versions = store.log()
+    results = collect((version.metrics for version in versions), settings.models)
+    buffer = BytesIO()
+    pq.write_table(windows_table(results), buffer, compression="zstd")
+    write_atomically(run.path / WINDOWS_FILE, buffer.getvalue())
+    seconds = seconds_over_sessions(
+        run.session_starts_ms(), [version.committed_at_ms for version in versions], time.time_ns() // 1_000_000
+    )
+    metrics = {
+        "dataset": run.record.dataset,
+        "protocol": run.record.protocol,
+        "history": settings.history,
+        "seed": settings.seed,
+        "config_hash": run.record.config_hash,
+        "windows": len(results.window_starts_ms),
+        "events": results.events,
+        "seconds": round(seconds, 3),
+        "peak_rss_mb": round(peak_mb, 1),
+        "store_version": versions[-1].number if versions else None,
+        "models": model_figures(results),
+    }
+    accounting = _accounting(run.path)
+    _check_complete(split, metrics, accounting)
+    write_atomically(run.path / METRICS_FILE, (json.dumps(metrics, indent=2) + "\n").encode())
+    return Outcome(metrics, ratio_interval(results, *RATIO), accounting, run.path)
+
+
+def _check_complete(split: Split, metrics: Mapping[str, Any], accounting: Mapping[str, int]) -> None:
+    """Every event of the split is ranked, unless the dataflow told why it was not used."""
+    unused = sum(accounting[part] for part in ("late", "duplicate", "dead"))
+    missing = split.events - metrics["events"]
+    if not 0 <= missing <= unused or accounting["pending"]:
+        raise RuntimeError(
+            f"events: {metrics['events']} of the split's {split.events} were ranked, and the dataflow accounts for"
+            f" {dict(accounting)}; the run is left unfinished"
+        )

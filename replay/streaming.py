@@ -1,0 +1,69 @@
+"""The replay's one call into the dataflows."""
+
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dynmm_core.adapt.settings import AdaptSettings
+from flows.config import FlowConfig
+from flows.process import peak_rss_mb
+from flows.run import run_embedded
+from replay.run_folder import RunFolder
+
+ACCOUNTING_FILE = "accounting.json"
+RUN_NAME = "replay"
+
+
+class Workers(BaseModel):
+    """How a replay's work is spread: processes, parts the log is read in, rows per item. Changes no result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    processes: int = Field(default=1, ge=1, le=64)
+    partitions: int = Field(default=1, ge=1, le=256)
+    batch_size: int = Field(default=10_000, ge=1)
+
+
+def stream(run: RunFolder, data: Path, bundle: Path, workers: Workers) -> float:
+    """Drive the run's log through the dataflows into its store; return the peak memory of all processes in MiB."""
+    _reset_peak()
+    result = run_embedded(flow_config(run, data, bundle, workers), workers.processes)
+    # One process's figure contains the flow's; a cluster's workers come on top of this process.
+    spread = result.peak_rss_mb or 0.0 if workers.processes > 1 else 0.0
+    return _own_peak_mb() + spread
+
+
+def flow_config(run: RunFolder, data: Path, bundle: Path, workers: Workers) -> FlowConfig:
+    """Return what the dataflows need of a run's settings."""
+    settings = run.record.config
+    shared = settings.model_dump(include=set(AdaptSettings.model_fields) & set(type(settings).model_fields))
+    adapt = AdaptSettings(bundle=bundle, run_dir=run.path, config_hash=run.record.config_hash, run_name=RUN_NAME, **shared)
+    return FlowConfig(
+        data=data,
+        run_dir=run.path,
+        adapt=adapt,
+        run_name=RUN_NAME,
+        start_row=settings.cut_row,
+        end_time_ms=settings.end_time_ms,
+        slide_ms=settings.slide_ms,
+        partitions=workers.partitions,
+        batch_size=workers.batch_size,
+        progress=True,
+    )
+
+
+def _reset_peak() -> None:
+    # What this process held before, such as a training's tensors, is no cost of the replay.
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _own_peak_mb() -> float:
+    known = peak_rss_mb()
+    if known is not None:
+        return known
+    # Kilobytes on every system but macOS, which counts bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)

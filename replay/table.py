@@ -1,0 +1,38 @@
+"""The result table, and the lines below it that say what the figures rest on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dynmm_core.metrics.ranking import METRICS
+from replay.quantities import format_duration
+from replay.results import Ratio
+
+HEADERS = ("model", *(name.upper() for name in METRICS), "staleness")
+
+
+def table_rows(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the table's rows from the document of metrics.json: metrics in percent, staleness as its mean."""
+    return [
+        (name, *(f"{100 * figures[metric]:.2f}" for metric in METRICS), format_duration(figures["staleness_ms"]))
+        for name, figures in metrics["models"].items()
+    ]
+
+
+def run_line(metrics: Mapping[str, Any]) -> str:
+    """Return the sentence about what all models share, for they are ranked in one pass: events, windows, seconds."""
+    return f"{metrics['events']:,} events in {metrics['windows']:,} windows, {metrics['seconds']:,.0f} seconds"
+
+
+def ratio_line(ratio: Ratio) -> str:
+    """Return the sentence about the ratio of two models and its uncertainty."""
+    return (
+        f"{ratio.numerator} / {ratio.denominator} {ratio.metric.upper()} = {ratio.ratio:.3f}"
+        f" (95 % interval {ratio.low:.3f} to {ratio.high:.3f}, block bootstrap:"
+        f" {ratio.blocks} blocks of {ratio.block} windows)"
+    )
+
+
+def accounting_line(accounting: Mapping[str, int]) -> str:
+    """Return the sentence on where every event that was read went."""
+    parts = [f"{accounting.get(part, 0):,} {part}" for part in ("used", "late", "duplicate", "dead", "pending")]
+    return f"{accounting['read']:,} events read = {' + '.join(parts)}"

@@ -1,0 +1,104 @@
+"""Options merge in a fixed order, and the configuration's hash moves with every cause of a result and nothing else."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from dynmm_core.errors import UserError
+from replay.config import ReplaySettings, environment, merge_options, resolve
+from replay.splits import make_split
+from tests.replay.hand_made import HOUR_MS, HandMadeLog
+
+LOG = HandMadeLog((0, 10, HOUR_MS, 2 * HOUR_MS), cut_row=1)
+
+
+@dataclass(frozen=True)
+class HandMadeBundle:
+    hash: str = "b" * 64
+    dataset: str = "by-hand"
+    dataset_fingerprint: str = LOG.fingerprint
+    cut_row: int = 1
+
+
+def settings(bundle: HandMadeBundle | None = None, **options: Any) -> ReplaySettings:
+    merged = merge_options(options, {})
+    return resolve(merged, make_split(LOG), bundle or HandMadeBundle(), 900_000)
+
+
+def test_the_command_line_goes_before_the_protocol_and_that_before_the_default() -> None:
+    options = merge_options({"seed": 3, "slide": None}, {"seed": 1, "slide": "15m"})
+
+    assert (options.seed, options.slide, options.history) == (3, 900_000, "event")
+
+
+def test_models_keep_one_order_whatever_order_they_are_named_in() -> None:
+    assert merge_options({"models": "adapted,static"}, {}).models == ("static", "adapted")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("slide", "7m", "--slide: 7m is no multiple of 5m between 5m and 24h"),
+        ("slide", "25h", "--slide: 1d 1h is no multiple"),
+        ("slide", "15", "--slide: '15' is no duration"),
+        ("popularity_window", "0", "--popularity-window: 0s is no multiple"),
+        ("models", "static,magic", "--models: 'magic' is no model; choose from static"),
+        ("models", "static,static", "--models: 'static, static' must name each model once"),
+        ("history", "none", "--history: 'none'"),
+        ("max_windows", 0, "--max-windows: 0"),
+        ("from_", "yesterday", "--from: 'yesterday' is no time"),
+        ("device", "tpu", "--device: 'tpu'"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_option(option: str, value: object, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        merge_options({option: value}, {})
+    assert str(caught.value).startswith(told)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_entry_of_a_protocol_is_told_as_such() -> None:
+    with pytest.raises(UserError, match=r"^protocol: slides: is no option of replay; choose from adapter_lr"):
+        merge_options({}, {"slides": "1h"})
+    with pytest.raises(UserError, match=r"^protocol: slide: '1x' is no duration"):
+        merge_options({}, {"slide": "1x"})
+
+
+CHANGES: dict[str, Any] = {
+    "seed": 1, "models": "static", "history": "version", "publish_delay": "10m", "slide": "15m", "popularity_window": "1h",
+    "store_every": 1, "keep_consumed": True, "device": "cuda", "threads": 1, "adapter_lr": 0.0, "summaries": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", CHANGES)
+def test_every_option_moves_the_hash(option: str) -> None:
+    assert settings(**{option: CHANGES[option]}).config_hash != settings().config_hash
+
+
+def test_bundle_and_range_move_the_hash() -> None:
+    shorter = resolve(merge_options({}, {}), make_split(LOG, max_windows=2), HandMadeBundle(), 900_000)
+
+    assert settings(HandMadeBundle(hash="c" * 64)).config_hash != settings().config_hash
+    assert shorter.config_hash != settings().config_hash
+
+
+def test_reading_stops_at_the_end_of_the_last_ranked_slide() -> None:
+    assert settings().end_time_ms == 3 * HOUR_MS
+    assert settings(slide="5m").end_time_ms == 2 * HOUR_MS + 300_000
+    assert settings(slide="24h").end_time_ms == 24 * HOUR_MS
+
+
+def test_naming_a_default_leaves_the_hash() -> None:
+    named = settings(seed=0, slide="60m", popularity_window="15m", models="adapted,window_popularity,static")
+
+    assert named.config_hash == settings().config_hash
+
+
+def test_a_bundle_of_other_data_is_refused() -> None:
+    with pytest.raises(UserError, match="--bundle: made for news"):
+        settings(HandMadeBundle(dataset="news", dataset_fingerprint="0" * 64))
+
+
+def test_the_environment_names_what_decides_bits() -> None:
+    assert {"torch", "numpy", "python", "machine"} <= set(environment())

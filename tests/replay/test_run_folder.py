@@ -1,0 +1,120 @@
+"""A run folder is begun once, resumed by its own configuration, and never overwritten."""
+
+from pathlib import Path
+
+import pytest
+
+from dynmm_core.errors import UserError
+from replay.config import ReplaySettings
+from replay.run_folder import RunRecord, open_run
+
+SETTINGS = ReplaySettings(
+    dataset_fingerprint="f", bundle_hash="b", split_hash="s", cut_row=7, end_time_ms=10, rank_from_ms=0, rank_to_ms=9, seed=0,
+    models=("static",), history="event", publish_delay_ms=0, slide_ms=3_600_000, popularity_window_ms=900_000,
+    keep_consumed=False, store_every=24, device="cpu", threads=2, adapter_lr=None, summaries=True,
+)  # fmt: skip
+
+
+def record(settings: ReplaySettings = SETTINGS, *, torch: str = "2.13", protocol: str = "default") -> RunRecord:
+    return RunRecord(
+        dataset="by-hand", protocol=protocol, config_hash=settings.config_hash, config=settings,
+        environment={"torch": torch}, data="data", bundle="bundle",
+    )  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_new_or_empty_folder_begins_a_run(tmp_path: Path) -> None:
+    for folder in (tmp_path / "deep" / "new", tmp_path / "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        run = open_run(folder, record())
+        assert not run.resumed
+        assert RunRecord.model_validate_json((folder / "run.json").read_text()) == record()
+        run.close()
+
+
+def test_an_unfinished_run_of_the_same_configuration_is_resumed(tmp_path: Path) -> None:
+    open_run(tmp_path / "run", record()).close()
+    run = open_run(tmp_path / "run", record(protocol="other label"))
+
+    assert run.resumed
+    assert run.record.protocol == "default"
+    run.close()
+
+
+def test_a_begin_that_was_killed_before_its_first_file_can_begin_again(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json.partial").write_text("{")
+    (tmp_path / "run" / ".lock").touch()
+    run = open_run(tmp_path / "run", record())
+    assert not run.resumed
+    run.close()
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_another_configuration_is_refused_and_told_by_its_first_difference(tmp_path: Path, finished: bool) -> None:
+    open_run(tmp_path / "run", record()).close()
+    if finished:
+        (tmp_path / "run" / "metrics.json").write_text("{}")
+    before = contents(tmp_path / "run")
+
+    with pytest.raises(UserError, match=r"holds another run \(seed 0 there, 1 asked, and 1 more\)"):
+        open_run(tmp_path / "run", record(SETTINGS.model_copy(update={"seed": 1, "threads": 4})))
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_finished_run_is_refused(tmp_path: Path) -> None:
+    open_run(tmp_path / "run", record()).close()
+    (tmp_path / "run" / "metrics.json").write_text("{}")
+    before = contents(tmp_path / "run")
+
+    with pytest.raises(UserError, match="finished"):
+        open_run(tmp_path / "run", record())
+    assert contents(tmp_path / "run") == before
+
+
+def test_other_libraries_may_not_resume(tmp_path: Path) -> None:
+    open_run(tmp_path / "run", record()).close()
+
+    with pytest.raises(UserError, match=r"begun elsewhere \(torch '2.13' there, '2.14' asked"):
+        open_run(tmp_path / "run", record(torch="2.14"))
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+
+    with pytest.raises(UserError, match=r"holds files but no run\.json"):
+        open_run(tmp_path, record())
+    assert contents(tmp_path) == {"notes.txt": b"mine"}
+
+
+def test_a_file_in_the_way_and_a_broken_record_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").write_text("{}")
+
+    with pytest.raises(UserError, match="is a file"):
+        open_run(tmp_path / "file", record())
+    with pytest.raises(UserError, match="no run of this version"):
+        open_run(tmp_path / "broken", record())
+
+
+def test_two_processes_never_work_in_one_run(tmp_path: Path) -> None:
+    run = open_run(tmp_path / "run", record())
+
+    with pytest.raises(UserError, match="another process works"):
+        open_run(tmp_path / "run", record())
+    run.close()
+    open_run(tmp_path / "run", record()).close()
+
+
+def test_sessions_are_remembered(tmp_path: Path) -> None:
+    for expected in (1, 2):
+        run = open_run(tmp_path / "run", record())
+        run.begin_session()
+        starts = run.session_starts_ms()
+        assert len(starts) == expected
+        assert starts == sorted(starts)
+        run.close()

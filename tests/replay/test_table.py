@@ -1,0 +1,30 @@
+"""The table shows what metrics.json says, and the sentence below it names its blocks."""
+
+from dynmm_core.metrics.ranking import METRICS
+from replay.results import Ratio
+from replay.table import HEADERS, accounting_line, ratio_line, run_line, table_rows
+
+
+def test_a_row_shows_percent_and_mean_staleness() -> None:
+    figures = {**dict.fromkeys(METRICS, 0.25), "ndcg@10": 0.11975, "staleness_ms": 1_800_000.4, "strata": {}}
+    rows = table_rows({"models": {"static": figures}})
+
+    shown = dict(zip(HEADERS, rows[0], strict=True))
+    assert shown["model"] == "static"
+    assert (shown["HR@5"], shown["NDCG@10"], shown["staleness"]) == ("25.00", "11.97", "30m")
+
+
+def test_what_all_models_share_stands_in_one_line() -> None:
+    assert run_line({"events": 30_000, "windows": 1_223, "seconds": 61.4}) == "30,000 events in 1,223 windows, 61 seconds"
+
+
+def test_the_interval_names_its_blocks() -> None:
+    line = ratio_line(Ratio("adapted", "static", "ndcg@10", 1.25, 1.125, 1.5, 6, 12, 72))
+
+    assert line == ("adapted / static NDCG@10 = 1.250 (95 % interval 1.125 to 1.500, block bootstrap: 12 blocks of 6 windows)")
+
+
+def test_the_accounting_reads_as_a_sum() -> None:
+    line = accounting_line({"read": 1_010, "used": 1_000, "late": 4, "duplicate": 3, "dead": 2, "pending": 1})
+
+    assert line == "1,010 events read = 1,000 used + 4 late + 3 duplicate + 2 dead + 1 pending"

@@ -1,0 +1,54 @@
+"""s_new by hand: each column from counts one can add up."""
+
+import numpy as np
+import pytest
+
+from dynmm_core.adapt.activity import ActivityCounters, count_panes
+from dynmm_core.model.features import HORIZONS_MS, ITEM_SUMMARY_DIM, ItemActivity, item_summary, user_summary
+from dynmm_core.windows.horizons import PANE_MS
+
+HOUR_MS = 3_600_000
+
+
+def test_summary_columns_by_hand() -> None:
+    horizons = len(HORIZONS_MS)
+    activity = ItemActivity(
+        counts=np.array([[0, 4]] * horizons), totals=np.full(horizons, 13),
+        decayed=np.array([[0.0, 2.0]] * 3), decayed_totals=np.full(3, 3.0),
+        users_per_hour=np.array([0, 2]), first_event_ms=np.array([HOUR_MS, 0]), last_event_ms=np.array([HOUR_MS, HOUR_MS]),
+        in_base=np.array([False, True]),
+    )  # fmt: skip
+    unseen, seen = item_summary(activity, as_of_ms=2 * HOUR_MS)
+    assert len(seen) == ITEM_SUMMARY_DIM
+    share = np.log(4.3 / 43 * 1_000) / 3
+    decayed = np.log(2.3 / 33 * 1_000) / 3
+    assert seen == pytest.approx(
+        [*[share] * horizons, *[decayed] * 3, 0.0, 0.0, 0.5, np.log(3) / 5, np.log(2) / 5, 0.0], rel=1e-5
+    )
+    assert unseen[-4:] == pytest.approx([0.0, np.log(2) / 5, np.log(2) / 5, 1.0], rel=1e-5)
+
+
+def test_user_summary_by_hand() -> None:
+    found = user_summary(np.array([0, 7]), np.array([0, 3 * HOUR_MS]), np.array([0, 2]))
+    assert found[0].tolist() == [1.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    assert found[1] == pytest.approx([1.0, 0.0, np.log(3) / 2, np.log(8) / 3, np.log(4) / 5, 0.0], rel=1e-6)
+
+
+def test_panes_count_events_and_distinct_users() -> None:
+    panes = count_panes(np.array([1, 1, 2, 2]), np.array([5, 5, 5, 6]), np.array([0, 1, 2, PANE_MS]))
+    assert panes.pane_start_ms.tolist() == [0, PANE_MS]
+    assert panes.item_idx.tolist() == [5, 6]
+    assert panes.events.tolist() == [3, 1]
+    assert panes.users.tolist() == [2, 1]
+
+
+def test_an_item_is_active_while_the_longest_horizon_holds_an_event_of_it() -> None:
+    counters = ActivityCounters(HOUR_MS, (HOUR_MS,) * 3, base_items=2)
+    events = np.array([1]), np.array([2]), np.array([0])
+    counters.observe(count_panes(*events), events[1], events[2])
+    assert counters.freeze(PANE_MS, 2).active.tolist() == [False, False, True]
+    week = max(HORIZONS_MS)
+    assert counters.freeze(week, 2).active.tolist() == [False, False, True]
+    later = counters.freeze(week + PANE_MS, 2)
+    assert not later.active.any() and not later.summaries.any()
+    assert later.events.tolist() == [0, 0, 1]

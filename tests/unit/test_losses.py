@@ -1,0 +1,70 @@
+"""Losses: values by hand, limits, gradients in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Independent, Normal, kl_divergence
+
+from dynmm_core.model.losses import LogQSampler, bpr_loss, full_softmax_loss, sampled_softmax_loss, stability_loss
+
+
+def randn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_full_softmax_of_equal_scores_is_log_n() -> None:
+    loss = full_softmax_loss(torch.zeros(3, 4), torch.ones(7, 4), torch.tensor([0, 1, 2]))
+    assert float(loss) == pytest.approx(math.log(7))
+
+
+def test_sampled_softmax_over_every_item_once_is_the_full_softmax() -> None:
+    states, items, target = randn(5, 4), randn(9, 4, seed=1), torch.tensor([0, 3, 3, 8, 1])
+    # Every item once under a uniform sampler estimates the partition sum exactly, up to the masked positive.
+    log_q = torch.full((9,), -math.log(9), dtype=torch.float64)
+    sampled = sampled_softmax_loss(states, items[target], items, target, torch.arange(9), log_q)
+    assert float(sampled) == pytest.approx(float(full_softmax_loss(states, items, target)))
+
+
+def test_sampled_softmax_is_close_to_the_full_one_for_many_draws() -> None:
+    counts = np.r_[0, np.arange(1, 51)]
+    sampler = LogQSampler(counts)
+    negatives, log_q = sampler.draw(200_000, torch.Generator().manual_seed(2))
+    states, items = randn(4, 8), torch.cat([torch.zeros(1, 8, dtype=torch.float64), randn(50, 8, seed=1)])
+    target = torch.tensor([1, 17, 33, 50])
+    sampled = sampled_softmax_loss(states, items[target], items[negatives], target, negatives, log_q.double())
+    assert float(sampled) == pytest.approx(float(full_softmax_loss(states, items[1:], target - 1)), abs=0.02)
+
+
+def test_sampler_probabilities_match_its_draws_and_never_name_padding() -> None:
+    sampler = LogQSampler(np.array([0, 8, 1, 1]))
+    items, log_q = sampler.draw(100_000, torch.Generator().manual_seed(0))
+    shares = torch.bincount(items, minlength=4) / len(items)
+    assert shares[0] == 0
+    assert torch.allclose(shares[1:], sampler.log_q[1:].exp(), atol=0.01)
+    assert torch.equal(log_q, sampler.log_q[items])
+
+
+def test_bpr_of_equal_scores_is_log_two() -> None:
+    assert float(bpr_loss(randn(3, 4), randn(3, 4, seed=1), randn(3, 4, seed=1))) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])
+def test_stability_is_the_kl_divergence_of_torch(sigma: float) -> None:
+    latents, base = randn(6, 4), randn(6, 4, seed=1)
+    reference = kl_divergence(Independent(Normal(latents, sigma), 1), Independent(Normal(base, sigma), 1)).mean()
+    assert float(stability_loss(latents, base, sigma)) == pytest.approx(float(reference))
+
+
+def test_stability_of_the_base_itself_is_zero() -> None:
+    assert float(stability_loss(randn(3, 2), randn(3, 2))) == 0.0
+
+
+def test_gradients_are_those_of_the_formulas() -> None:
+    def total(latents: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+        ids = torch.arange(3)
+        ranking = sampled_softmax_loss(latents, base, base + 1, ids, ids + 3, torch.zeros(3, dtype=torch.float64))
+        return ranking + stability_loss(latents, base) + bpr_loss(latents, base, base.flip(0))
+
+    assert torch.autograd.gradcheck(total, (randn(3, 2).requires_grad_(), randn(3, 2, seed=1).requires_grad_()))

@@ -1,0 +1,60 @@
+"""Ranking metrics: values one can check by hand, ties by the closed form, permutation invariance."""
+
+import numpy as np
+import pytest
+
+from dynmm_core.metrics.bootstrap import block_bootstrap_ratio
+from dynmm_core.metrics.ranking import METRICS, expected_metrics
+
+
+def figures(better: int, ties: int) -> dict[str, float]:
+    row = expected_metrics(np.array([better]), np.array([ties]))[0]
+    return dict(zip(METRICS, row.tolist(), strict=True))
+
+
+def test_a_sole_best_target_scores_one_everywhere() -> None:
+    assert set(figures(0, 0).values()) == {1.0}
+
+
+def test_third_place_has_the_discount_of_rank_three() -> None:
+    assert figures(2, 0)["ndcg@5"] == pytest.approx(1 / np.log2(4))
+
+
+def test_a_target_behind_the_cutoff_counts_only_for_longer_lists() -> None:
+    found = figures(12, 0)
+    assert found["hr@10"] == 0.0
+    assert found["hr@20"] == 1.0
+
+
+@pytest.mark.parametrize("candidates", [1, 7, 10, 250, 3_000])
+def test_a_constant_scorer_hits_ten_in_n(candidates: int) -> None:
+    assert figures(0, candidates - 1)["hr@10"] == pytest.approx(min(1.0, 10 / candidates))
+
+
+@pytest.mark.parametrize(("better", "ties"), [(0, 3), (4, 1), (8, 5), (9, 0), (3, 40)])
+def test_ties_equal_the_mean_over_every_order(better: int, ties: int) -> None:
+    each = np.array([expected_metrics(np.array([better + place]), np.array([0]))[0] for place in range(ties + 1)])
+    assert expected_metrics(np.array([better]), np.array([ties]))[0] == pytest.approx(each.mean(0))
+
+
+def test_a_target_that_is_no_candidate_is_a_miss() -> None:
+    assert set(figures(-1, 0).values()) == {0.0}
+
+
+def test_bootstrap_of_equal_series_is_exactly_one() -> None:
+    series = np.random.default_rng(0).random(72)
+    assert block_bootstrap_ratio(series, series, 6, seed=1) == pytest.approx((1.0, 1.0, 1.0))
+
+
+def test_bootstrap_interval_covers_the_ratio_and_widens_with_noise() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.random(240) + 1.0
+    ratio, low, high = block_bootstrap_ratio(1.2 * base, base, 24, seed=1)
+    assert ratio == pytest.approx(1.2) and low == pytest.approx(1.2) and high == pytest.approx(1.2)
+    _, noisy_low, noisy_high = block_bootstrap_ratio(base * rng.normal(1.2, 0.3, 240), base, 24, seed=1)
+    assert noisy_low < 1.2 < noisy_high
+
+
+def test_bootstrap_without_windows_says_so() -> None:
+    with pytest.raises(ValueError, match="0 windows"):
+        block_bootstrap_ratio(np.zeros(0), np.zeros(0), 6, seed=1)

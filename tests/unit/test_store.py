@@ -1,0 +1,162 @@
+"""The store's promises: atomic, fenced, idempotent; hashes of content alone; every read at a version."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dynmm_core.errors import UserError
+from dynmm_core.store import Draft, LatentRows, LatentStore, StateFiles
+from dynmm_core.store.version import ConflictingVersion, StaleParent
+
+HOUR_MS = 3_600_000
+
+
+def rows(seed: int, n: int = 4, order: int = 1) -> LatentRows:
+    latents = np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
+    ids = np.array([f"i{k}" for k in range(n)])
+    return LatentRows(np.array(["item"] * n)[::order], ids[::order], latents[::order])
+
+
+def draft(hour: int, *, keep: bool = True, seed: int | None = None, order: int = 1, state: str = "s", run: str = "r") -> Draft:
+    return Draft(run, hour * HOUR_MS, "config", "base", state, rows(hour if seed is None else seed, order=order), keep)
+
+
+def fill(store: LatentStore, hours: int) -> None:
+    head = store.head()
+    for hour in range(1, hours + 1):
+        head = store.commit(draft(hour), head)
+
+
+def test_versions_count_from_zero_and_name_their_parents(tmp_path: Path) -> None:
+    store = LatentStore.create_or_open(tmp_path, 3)
+    assert store.head() is None
+    fill(store, 3)
+    versions = LatentStore.open(tmp_path).log()
+    assert [(v.number, v.parent) for v in versions] == [(0, None), (1, 0), (2, 1)]
+    assert [v.slide_end_ms for v in versions] == [HOUR_MS, 2 * HOUR_MS, 3 * HOUR_MS]
+    assert [v.parent_hash for v in versions[1:]] == [v.content_hash for v in versions[:-1]]
+
+
+def test_equal_content_has_an_equal_hash_whatever_the_row_order_or_layout(tmp_path: Path) -> None:
+    first = LatentStore.create_or_open(tmp_path / "a", 3).commit(draft(1), None)
+    second = LatentStore.create_or_open(tmp_path / "b", 3).commit(draft(1, order=-1, keep=False), None)
+    assert first.content_hash == second.content_hash
+
+
+@pytest.mark.parametrize("changed", [{"seed": 9}, {"state": "other"}, {"run": "other"}])
+def test_any_change_of_content_changes_the_hash(changed: dict[str, object]) -> None:
+    assert draft(1).content_hash(None) != draft(1, **changed).content_hash(None)  # type: ignore[arg-type]
+    assert draft(1).content_hash(None) != draft(1).content_hash("parent")
+
+
+def test_repeating_a_commit_changes_nothing(tmp_path: Path) -> None:
+    store = LatentStore.create_or_open(tmp_path, 3)
+    fill(store, 2)
+    head = store.head()
+    assert store.commit(draft(2), head) == head
+    assert store.commit(draft(1), head).number == 0
+    assert len(store.log()) == 2
+
+
+def test_the_same_slide_with_other_content_is_a_conflict(tmp_path: Path) -> None:
+    store = LatentStore.create_or_open(tmp_path, 3)
+    fill(store, 1)
+    with pytest.raises(ConflictingVersion, match="other content"):
+        store.commit(draft(1, seed=5), store.head())
+
+
+def test_of_two_writers_one_wins(tmp_path: Path) -> None:
+    store = LatentStore.create_or_open(tmp_path, 3)
+    fill(store, 1)
+    head = store.head()
+    other = LatentStore.open(tmp_path)
+    store.commit(draft(2), head)
+    with pytest.raises(StaleParent):
+        other.commit(draft(3), head)
+    assert [v.slide_end_ms for v in other.log()] == [HOUR_MS, 2 * HOUR_MS]
+
+
+def test_a_writer_overtaken_inside_its_commit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, other = LatentStore.create_or_open(tmp_path, 3), LatentStore.open(tmp_path)
+    fill(store, 1)
+    head = other.head()
+    monkeypatch.setattr(other, "head", lambda: head)  # it looked just before the other one committed
+    store.commit(draft(2), head)
+    with pytest.raises(StaleParent, match="same time"):
+        other.commit(draft(3, keep=False), head)
+
+
+def test_a_view_holds_the_newest_row_of_every_id(tmp_path: Path) -> None:
+    store = LatentStore.create_or_open(tmp_path, 3)
+    head = store.commit(draft(1), None)
+    few = LatentRows(np.array(["item"]), np.array(["i2"]), np.ones((1, 3), np.float32))
+    store.commit(Draft("r", 2 * HOUR_MS, "config", "base", "s", few, True), head)
+    view = store.at(1).rows
+    assert view.ids.tolist() == ["i0", "i1", "i2", "i3"]
+    assert view.latents[2].tolist() == [1.0, 1.0, 1.0]
+    assert np.array_equal(view.latents[0], rows(1).latents[0])
+    assert np.array_equal(store.at(0).rows.latents, rows(1).latents)
+    assert store.diff(0, 1).added == [] and [change[:2] for change in store.diff(0, 1).changed] == [("item", "i2")]
+
+
+def test_rows_that_were_not_kept_are_refused_with_the_nearest_kept(tmp_path: Path) -> None:
+    store = LatentStore.create_or_open(tmp_path, 3)
+    head = store.commit(draft(1), None)
+    store.commit(draft(2, keep=False), head)
+    with pytest.raises(UserError, match=r"kept nearby: \[0\]"):
+        store.at(1)
+
+
+def test_as_of_is_the_newest_version_at_that_time(tmp_path: Path) -> None:
+    store = LatentStore.create_or_open(tmp_path, 3)
+    fill(store, 3)
+    for moment, number in ((HOUR_MS, 0), (2 * HOUR_MS - 1, 0), (2 * HOUR_MS, 1), (99 * HOUR_MS, 2)):
+        assert store.as_of(moment).number == number
+    with pytest.raises(UserError, match="no version"):
+        store.as_of(HOUR_MS - 1)
+
+
+def test_latents_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(UserError, match="item i1 is not finite"):
+        LatentRows(np.array(["item", "item"]), np.array(["i0", "i1"]), np.array([[0.0], [np.nan]], np.float32))
+
+
+def test_sql_sees_latents_and_versions(tmp_path: Path) -> None:
+    store = LatentStore.create_or_open(tmp_path, 3)
+    fill(store, 2)
+    query = "SELECT v.number, count(*) AS n FROM versions v JOIN latents l ON l.version = v.number GROUP BY 1 ORDER BY 1"
+    found = store.sql(query)
+    assert found.to_pylist() == [{"number": 0, "n": 4}, {"number": 1, "n": 4}]
+    with pytest.raises(UserError, match="the views are latents and versions"):
+        store.sql("SELECT * FROM nothing")
+
+
+def test_another_width_and_a_missing_store_are_refused(tmp_path: Path) -> None:
+    LatentStore.create_or_open(tmp_path, 3)
+    with pytest.raises(UserError, match="latent_dim"):
+        LatentStore.create_or_open(tmp_path, 4)
+    with pytest.raises(UserError, match="no latent store"):
+        LatentStore.open(tmp_path / "elsewhere")
+
+
+def test_a_state_comes_back_as_it_was_put_and_lies_once(tmp_path: Path) -> None:
+    states = StateFiles(tmp_path / "state")
+    first = states.put({"a": b"1", "b": b"2"})
+    assert states.put({"b": b"2", "a": b"1"}) == first
+    second = states.put({"a": b"1", "b": b"3"})
+    assert states.get(first) == {"a": b"1", "b": b"2"}
+    assert len(list(states.path.iterdir())) == 5
+    assert states.gc({second}) == 2
+    assert states.get(second) == {"a": b"1", "b": b"3"}
+    with pytest.raises(UserError, match="missing"):
+        states.get(first)
+
+
+def test_a_damaged_state_is_noticed(tmp_path: Path) -> None:
+    states = StateFiles(tmp_path)
+    name = states.put({"a": b"whole"})
+    part = next(file for file in tmp_path.iterdir() if file.read_bytes() == b"whole")
+    part.write_bytes(b"h0le!")
+    with pytest.raises(UserError, match="not what it was written as"):
+        states.get(name)
