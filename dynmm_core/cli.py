@@ -1,5 +1,6 @@
 """`dynmm`: command names to lazily imported functions; no logic."""
 
+import os
 import sys
 import traceback
 
@@ -34,6 +35,8 @@ app.command("simulators.commands:simulate", name="simulate")
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit: 0 ok, 2 user error, 3 failed check, 1 our bug."""
+    # Threads that spin while they wait starve each other where cores are shared: several times slower, measured.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(arguments, exit_on_error=False, print_error=True)
     except CycloptsError:

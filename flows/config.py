@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.windows.horizons import PANE_MS
@@ -43,3 +43,11 @@ class FlowConfig(BaseModel):
         if slide_ms % PANE_MS:
             raise ValueError(f"{slide_ms} is no multiple of {PANE_MS} ms, the pane")
         return slide_ms
+
+    @model_validator(mode="after")
+    def _agree_with_adapt(self) -> "FlowConfig":
+        for name in ("slide_ms", "run_name", "run_dir"):
+            mine, theirs = getattr(self, name), getattr(self.adapt, name)
+            if mine != theirs:
+                raise ValueError(f"{name}: {mine} but adapt has {theirs}; give both the same")
+        return self

@@ -14,6 +14,7 @@ from dynmm_core.adapt.histories import Histories
 from dynmm_core.adapt.loop import AdaptLoop, LoopSettings, SlideEvents
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.adapt.strata import WindowRow
+from dynmm_core.adapt.tail import items_known_at
 from dynmm_core.adapt.trainers import new_trainer
 from dynmm_core.adapt.tuning import state_at
 from dynmm_core.errors import UserError
@@ -191,7 +192,7 @@ def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_m
         base_newest_ms=bundle.newest_event_ms,
     )  # fmt: skip
     trainer = new_trainer(base, online, settings.seed)
-    loop = AdaptLoop(base, trainer, histories, counters, start_ms, len(cut.item_ids), loop_settings)
+    loop = AdaptLoop(base, trainer, histories, counters, start_ms, items_known_at(cut, start_ms), loop_settings)
     if settings.history == "version":
         served = Histories(base.num_items, bundle.shape.max_length)
         served.observe(cut.user_idx, cut.item_idx, cut.event_time_ms)

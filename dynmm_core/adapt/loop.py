@@ -79,7 +79,7 @@ class AdaptLoop:
 
     Args:
         base: frozen; trainer: the adapter and its learning; histories, counters: as they stand at the cut;
-        start_ms: start of the first slide; num_items: items known at the cut; settings: see LoopSettings.
+        start_ms: start of the first slide; num_items: items known by then; settings: see LoopSettings.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class AdaptLoop:
         """Take the slide's facts in: histories, counts, the moment. Neither ranks nor learns."""
         self.histories.observe(slide.user_idx, slide.item_idx, slide.event_time_ms)
         self.counters.observe(slide.panes, slide.item_idx, slide.event_time_ms)
-        self.num_items = max(self.num_items, int(slide.item_idx.max(initial=0)))
+        self.num_items = max(self.num_items, self.settings.base_items, int(slide.item_idx.max(initial=0)))
         self.newest_event_ms = max(self.newest_event_ms, int(slide.event_time_ms.max(initial=0)))
         self.activity = self._freeze(slide.slide_end_ms)
         if self.settings.history == "version":

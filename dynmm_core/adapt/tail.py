@@ -42,6 +42,16 @@ def start_of_slide(time_ms: int, slide_ms: int = SLIDE_MS) -> int:
     return int(time_ms) // slide_ms * slide_ms
 
 
+def items_known_at(cut: CutState, moment_ms: int) -> int:
+    """Return the largest index of an item with an event before ``moment_ms``; all smaller ones have one, too.
+
+    Indices follow first event times. The slide that holds the cut begins before it, so that an item first seen in
+    that slide is not known at the end of the slide before, although the base knows it.
+    """
+    row = int(np.searchsorted(cut.event_time_ms, moment_ms))
+    return int(cut.item_idx[:row].max(initial=0))
+
+
 def slides(cut: CutState, first_row: int, slide_ms: int = SLIDE_MS) -> Iterator[SlideEvents]:
     """Yield the non-empty slides of the events from ``first_row`` on."""
     times = cut.event_time_ms[first_row:]

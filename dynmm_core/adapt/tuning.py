@@ -11,7 +11,7 @@ from torch import Tensor
 from dynmm_core.adapt.activity import ActivityCounters, count_panes
 from dynmm_core.adapt.histories import Histories
 from dynmm_core.adapt.loop import AdaptLoop, LoopSettings
-from dynmm_core.adapt.tail import Tail, slides
+from dynmm_core.adapt.tail import Tail, items_known_at, slides
 from dynmm_core.adapt.trainers import new_trainer
 from dynmm_core.baselines.window_popularity import PopularityRanking
 from dynmm_core.metrics.ranking import METRICS
@@ -150,7 +150,7 @@ def _adapted_ndcg(
         base_users=tail.users, base_items=tail.items, base_newest_ms=int(cut.event_time_ms[tail.row - 1]),
     )  # fmt: skip
     online = OnlineSettings(learning_rate=choices.adapter_lr, stability_weight=choices.stability_weight)
-    loop = AdaptLoop(base, new_trainer(base, online, seed), *start, tail.start_ms, tail.items, settings)
+    loop = AdaptLoop(base, new_trainer(base, online, seed), *start, tail.start_ms, items_known_at(cut, tail.start_ms), settings)
     total, n = 0.0, 0
     for slide in slides(cut, tail.row):
         for row in loop.step(slide).windows:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,12 @@ class SlowEngine(RecordingEngine):
         return super().on_slide(slide)
 
 
+class KilledEngine(RecordingEngine):
+    def on_slide(self, slide: Slide) -> FakeReport:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("unreachable")
+
+
 def to_bytes(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -87,3 +95,7 @@ def open_broken(settings: AdaptSettings) -> BrokenEngine:
 
 def open_slow(settings: AdaptSettings) -> SlowEngine:
     return SlowEngine(settings)
+
+
+def open_killed(settings: AdaptSettings) -> KilledEngine:
+    return KilledEngine(settings)

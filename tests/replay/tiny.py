@@ -52,15 +52,15 @@ def prepare_tiny(folder: Path, events: dict[str, np.ndarray]) -> PreparedLog:
     return PreparedLog.open(folder / "data")
 
 
-def bundle_tiny(log: PreparedLog, out: Path) -> None:
-    """Train a tiny base for two passes and bundle it with fixed choices, as pre-training would after many trials."""
+def bundle_tiny(log: PreparedLog, out: Path, epochs: int = 2) -> None:
+    """Train a tiny base for a few passes and bundle it with fixed choices, as pre-training would after many trials."""
     torch.set_num_threads(1)
     cut, newest_ms = read_cut(log)
     model = new_backbone(SHAPE, len(cut.item_ids))
     model.initialise(torch_generator(0, 0, "backbone"))
     sequences = Sequences.from_events(cut.user_idx, cut.item_idx)
     trainer = BackboneTrainer(model, sequences, TrainingSettings(learning_rate=5e-3), 0)
-    for epoch in (1, 2):
+    for epoch in range(1, epochs + 1):
         trainer.run_epoch(epoch, lambda _: 1.0, lambda _: None)
     choices = {
         "popularity_window_ms": HOUR_MS,

@@ -1,6 +1,5 @@
 """The figures that describe prints, on logs small enough to count by hand and on the real ones."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -106,11 +105,9 @@ def test_a_prepared_log_is_described_like_its_source(tmp_path: Path) -> None:
     ],
 )
 def test_the_real_logs_have_their_known_figures(
-    name: str, rows: int, online_rows: int, online_hours: int | None, granularity: str
+    real_data: Path, name: str, rows: int, online_rows: int, online_hours: int | None, granularity: str
 ) -> None:
-    if "DYNMM_DATA" not in os.environ:
-        pytest.skip("DYNMM_DATA is not set: no real data")
-    description = describe_folder(Path(os.environ["DYNMM_DATA"]) / name, Options())
+    description = describe_folder(real_data / name, Options())
     figures, drops = description.figures, description.drops
     assert (figures.rows, figures.online_rows, figures.granularity) == (rows, online_rows, granularity)
     assert online_hours is None or figures.online_hours.non_empty == online_hours

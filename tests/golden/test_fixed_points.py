@@ -1,0 +1,89 @@
+"""Figures on real logs that independent code gave: a run outside them has a fault.
+
+The real evaluation path runs with a backbone of next to no size, since popularity does not look at it.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dynmm_core.adapt.loop import AdaptLoop, LoopSettings
+from dynmm_core.adapt.pretrain import frozen, read_cut
+from dynmm_core.adapt.tail import items_known_at, slides, start_of_slide
+from dynmm_core.adapt.trainers import new_trainer
+from dynmm_core.adapt.tuning import state_at
+from dynmm_core.datasets.checked import Options
+from dynmm_core.datasets.prepare import prepare_folder
+from dynmm_core.datasets.prepared import PreparedLog
+from dynmm_core.metrics.ranking import METRICS
+from dynmm_core.model.bundle import BackboneShape, CutState, new_backbone
+from dynmm_core.model.trainer import OnlineSettings
+from dynmm_core.randomness import torch_generator
+
+MINUTE_MS = 60_000
+SHAPE = BackboneShape(hidden_dim=2, latent_dim=2, layers=1, heads=1, max_length=2, dropout=0.0)
+
+
+def events_of(log: PreparedLog) -> CutState:
+    """The whole log in indices."""
+    whole = read_cut(log)[0]
+    online = log.read(["user_id", "item_id", "event_time_ms"], log.cut_row)
+    users, items = (
+        dict(zip(whole.user_ids, range(1, 10**9), strict=False)),
+        dict(zip(whole.item_ids, range(1, 10**9), strict=False)),
+    )
+    numbers = [
+        np.array([index.setdefault(one, len(index) + 1) for one in online[name].to_pylist()])
+        for index, name in ((users, "user_id"), (items, "item_id"))
+    ]
+    return CutState(
+        whole.item_ids, whole.user_ids, np.r_[whole.user_idx, numbers[0]], np.r_[whole.item_idx, numbers[1]],
+        np.r_[whole.event_time_ms, online["event_time_ms"].to_numpy()],
+    )  # fmt: skip
+
+
+def popularity_over(log: PreparedLog, window_ms: int, keep_consumed: bool) -> tuple[float, int, int, float]:
+    """Return (NDCG@10, events, windows, share of events on items unknown at the end of the slide before)."""
+    whole, cut_row = events_of(log), log.cut_row
+    items, users = len(whole.item_ids), len(whole.user_ids)
+    model = new_backbone(SHAPE, items)
+    model.initialise(torch_generator(0, 0, "test"))
+    base = frozen(model, SHAPE, torch.device("cpu"))
+    histories, counters = state_at(whole, cut_row, items, window_ms, (window_ms,) * 3, SHAPE.max_length)
+    settings = LoopSettings(
+        models=("window_popularity",), history="event", publish_delay_ms=0, rank_from_ms=None, rank_to_ms=None,
+        keep_consumed=keep_consumed, summaries=False, base_users=users, base_items=items, base_newest_ms=0,
+    )  # fmt: skip
+    trainer = new_trainer(base, OnlineSettings(learning_rate=0.0, stability_weight=0.0), seed=0)
+    start_ms = start_of_slide(whole.event_time_ms[cut_row])
+    loop = AdaptLoop(base, trainer, histories, counters, start_ms, items_known_at(whole, start_ms), settings)
+    total, n, windows, unknown = 0.0, 0, set(), 0
+    for slide in slides(whole, cut_row):
+        unknown += int((slide.item_idx > loop.num_items).sum())
+        for row in loop.step(slide).windows:
+            if row.stratum == "all":
+                total, n = total + row.sums[METRICS.index("ndcg@10")], n + row.n
+                windows.add(row.window_start_ms)
+    return total / n, n, len(windows), unknown / n
+
+
+@pytest.mark.parametrize(
+    ("name", "window_min", "keep_consumed", "ndcg", "events", "windows", "unknown"),
+    [
+        ("movietweetings-100k", 24 * 60, False, 11.97, 30_000, 1_223, 5.79),
+        ("movietweetings-100k", 24 * 60, True, 11.25, 30_000, 1_223, 5.79),
+        ("globo-week1", 15, False, 28.56, 427_505, 57, 2.24),
+        ("globo-week1", 15, True, 26.42, 427_505, 57, 2.24),
+    ],
+)
+def test_window_popularity_on_a_real_log(
+    real_data: Path, tmp_path: Path, name: str, window_min: int, keep_consumed: bool, ndcg: float, events: int, windows: int,
+    unknown: float,
+) -> None:  # fmt: skip
+    prepare_folder(real_data / name, tmp_path / "data", Options())
+    found = popularity_over(PreparedLog.open(tmp_path / "data"), window_min * MINUTE_MS, keep_consumed)
+    assert round(100 * found[0], 2) == ndcg
+    assert found[1:3] == (events, windows)
+    assert round(100 * found[3], 2) == unknown
