@@ -118,7 +118,7 @@ def replay(
             protocol=named.name if named else DEFAULT_NAME,
             save_split=save_split,
             split=split,
-            workers=Workers(processes=processes, partitions=partitions, batch_size=batch_size),
+            workers=Workers.of(processes=processes, partitions=partitions, batch_size=batch_size),
         )
     )
     if json:

@@ -132,7 +132,7 @@ def merge_options(command_line: Mapping[str, Any], protocol: Mapping[str, Any]) 
     try:
         return ReplayOptions.model_validate({**protocol, **given})
     except ValidationError as error:
-        raise UserError(_one_line(error, given)) from error
+        raise UserError(one_line(error, given)) from error
 
 
 def resolve(options: ReplayOptions, split: Split, bundle: BundleFacts, popularity_window_ms: int) -> ReplaySettings:
@@ -186,7 +186,8 @@ def environment() -> dict[str, str]:
     return found
 
 
-def _one_line(error: ValidationError, given: Mapping[str, Any]) -> str:
+def one_line(error: ValidationError, given: Mapping[str, Any]) -> str:
+    """Return a model's first complaint as a message; options ``given`` are those of the command line."""
     first = error.errors()[0]
     field = str(first["loc"][0]).rstrip("_") if first["loc"] else "options"
     where = f"--{field.replace('_', '-')}" if field in given or f"{field}_" in given else f"protocol: {field}"

@@ -5,12 +5,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dynmm_core.adapt.settings import AdaptSettings
+from dynmm_core.errors import UserError
 from flows.config import FlowConfig
 from flows.process import peak_rss_mb
 from flows.run import run_embedded
+from replay.config import one_line
 from replay.run_folder import RunFolder
 
 ACCOUNTING_FILE = "accounting.json"
@@ -25,6 +27,18 @@ class Workers(BaseModel):
     processes: int = Field(default=1, ge=1, le=64)
     partitions: int = Field(default=1, ge=1, le=256)
     batch_size: int = Field(default=10_000, ge=1)
+
+    @classmethod
+    def of(cls, **given: int) -> "Workers":
+        """Return what the command line asks for.
+
+        Raises:
+            UserError: a number is out of its range.
+        """
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise UserError(one_line(error, given)) from error
 
 
 def stream(run: RunFolder, data: Path, bundle: Path, workers: Workers) -> float:
