@@ -88,7 +88,8 @@ def make_split(log: Log, from_ms: int | None = None, to_ms: int | None = None, m
 
 def online_times(log: Log) -> np.ndarray:
     """Return the event times (n,) int64 of the online rows, ascending, in ms."""
-    return log.read(["event_time_ms"], start_row=log.cut_row)["event_time_ms"].to_numpy()
+    times: np.ndarray = log.read(["event_time_ms"], start_row=log.cut_row)["event_time_ms"].to_numpy()
+    return times
 
 
 def windows_of(event_time_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -25,9 +25,12 @@ def run_line(metrics: Mapping[str, Any]) -> str:
 
 def ratio_line(ratio: Ratio) -> str:
     """Return the sentence about the ratio of two models and its uncertainty."""
+    head = f"{ratio.numerator} / {ratio.denominator} {ratio.metric.upper()} = {ratio.ratio:.3f}"
+    if ratio.blocks < 2:
+        # One block drawn again and again has no spread: its interval would claim what nobody knows.
+        return f"{head} (no interval: {ratio.windows} windows fill no two blocks of {ratio.block})"
     return (
-        f"{ratio.numerator} / {ratio.denominator} {ratio.metric.upper()} = {ratio.ratio:.3f}"
-        f" (95 % interval {ratio.low:.3f} to {ratio.high:.3f}, block bootstrap:"
+        f"{head} (95 % interval {ratio.low:.3f} to {ratio.high:.3f}, block bootstrap:"
         f" {ratio.blocks} blocks of {ratio.block} windows)"
     )
 

@@ -1,8 +1,11 @@
 """The `dynmm store` commands: log, show, diff, sql."""
 
 from dataclasses import asdict
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+from uuid import UUID
 
 from cyclopts import Parameter
 
@@ -82,11 +85,11 @@ def diff(path: Path, earlier: int, later: int, *, json: Json = False) -> None:
     found = open_store(path).diff(earlier, later)
     changed = sorted(found.changed, key=lambda row: -row[2])
     if json:
-        print_json({"added": found.added, "changed": changed})
+        print_json({"added": found.added, "removed": found.removed, "changed": changed})
         return
     rows = [[f"{kind} {name}", f"{norm:.4f}"] for kind, name, norm in changed[:SHOWN]]
-    title = f"{len(found.added)} ids added, {len(changed)} changed; the {len(rows)} that moved farthest"
-    print_table(["id", "distance"], rows, title=title)
+    counts = f"{len(found.added)} ids added, {len(found.removed)} removed, {len(changed)} changed"
+    print_table(["id", "distance"], rows, title=f"{counts}; the {len(rows)} that moved farthest")
 
 
 def sql(path: Path, query: str, *, json: Json = False) -> None:
@@ -103,7 +106,7 @@ def sql(path: Path, query: str, *, json: Json = False) -> None:
     """
     table = open_store(path).sql(query)
     if json:
-        print_json(table.to_pylist())
+        print_json([{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()])
         return
     rows = [[str(value) for value in row.values()] for row in table.slice(0, 1_000).to_pylist()]
     print_table(table.column_names, rows, title=f"{min(table.num_rows, 1_000)} of {table.num_rows} rows")
@@ -112,6 +115,19 @@ def sql(path: Path, query: str, *, json: Json = False) -> None:
 def open_store(path: Path) -> LatentStore:
     """Open the store of a run folder, or the store itself."""
     return LatentStore.open(path / "store" if (path / "store").is_dir() else path)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold: DuckDB's sums of integers are decimals, and blobs and intervals have no JSON of their own."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, str | int | float | bool | date | time | UUID) else str(value)
 
 
 def _rows(version: Version) -> str:

@@ -2,22 +2,23 @@
 
 import bisect
 import json
-import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, RemoveAction
 
 from dynmm_core.errors import UserError
+from dynmm_core.store.durable import sync
+from dynmm_core.store.query import run_query
+from dynmm_core.store.rows import DELTA_SCHEMA, from_arrow, keys, write_rows
 from dynmm_core.store.version import ConflictingVersion, Draft, LatentRows, StaleParent, Version
 
+_TABLE = "latents"
 _METADATA_KEY = "dynmm"
 _COMMITS_PER_HANDLE = 100
 _CONFIGURATION = {
@@ -37,38 +38,42 @@ class LatentTable:
 
 @dataclass(frozen=True)
 class Difference:
-    """What changed between two kept versions: ids new in the later one, and the norm of each common id's change."""
+    """What changed between two kept versions: ids new in the later one, how far common ones moved, ids that are gone."""
 
     added: list[tuple[str, str]]
     changed: list[tuple[str, str, float]]
+    removed: list[tuple[str, str]]
 
 
 class LatentStore:
     """Versions of item and user latents at ``path``; a version is one atomic commit and never changes.
 
     A commit names the version it was made against and is refused if that is no longer the head: two writers cannot
-    both win. Killing a writer at any moment leaves either the whole version or none of it.
+    both win. Killing a writer at any moment leaves either the whole version or none of it. One object serves one thread.
     """
 
-    def __init__(self, path: Path, table: DeltaTable) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._table = table
+        self._folder = path / _TABLE
+        self._table = self._open_table()
+        self.latent_dim = int(json.loads(self._table.metadata().description)["latent_dim"])
         self._commits = 0
+        # The log, read once and then only where it grew; Delta's version 0 made the table and is none of ours.
+        self._versions: list[Version] = []
+        self._delta_version = 0
 
     @classmethod
     def create_or_open(cls, path: Path, latent_dim: int) -> "LatentStore":
         """Open the store at ``path``, or make an empty one for latents of ``latent_dim`` floats.
 
         Raises:
-            UserError: the store holds latents of another width.
+            UserError: the store holds latents of another width, or is damaged.
         """
-        uri = str(path / "latents")
-        if not DeltaTable.is_deltatable(uri):
+        if not DeltaTable.is_deltatable(_address(path)):
             path.mkdir(parents=True, exist_ok=True)
-            # The row type is a plain list: Delta knows no fixed size, so the width stands in the table's description.
             description = json.dumps({"latent_dim": latent_dim})
-            DeltaTable.create(uri, _schema(), description=description, configuration=_CONFIGURATION)
-        store = cls.open(path)
+            DeltaTable.create(_address(path), DELTA_SCHEMA, description=description, configuration=_CONFIGURATION)
+        store = cls(path)
         if store.latent_dim != latent_dim:
             raise UserError(
                 f"latent_dim: {path} holds latents of {store.latent_dim} floats, not {latent_dim}; name another store"
@@ -80,27 +85,21 @@ class LatentStore:
         """Open an existing store.
 
         Raises:
-            UserError: there is none at ``path``.
+            UserError: there is none at ``path``, or it is damaged.
         """
-        uri = str(path / "latents")
-        if not DeltaTable.is_deltatable(uri):
+        if not DeltaTable.is_deltatable(_address(path)):
             raise UserError(f"store: {path} holds no latent store; name a run folder or its store folder")
-        return cls(path, DeltaTable(uri))
-
-    @property
-    def latent_dim(self) -> int:
-        """Width of every latent."""
-        return int(json.loads(self._table.metadata().description)["latent_dim"])
+        return cls(path)
 
     def head(self) -> Version | None:
         """Return the newest version, or None in an empty store."""
-        self._table.update_incremental()
-        return next(self._versions(limit=1), None)
+        self._read_on()
+        return self._known_head()
 
     def log(self) -> list[Version]:
         """Return every version, oldest first."""
-        self._table.update_incremental()
-        return list(self._versions(limit=None))[::-1]
+        self._read_on()
+        return list(self._versions)
 
     def get(self, number: int) -> Version:
         """Return version ``number``.
@@ -118,51 +117,49 @@ class LatentStore:
 
         1. A slide committed before with equal content is returned as it is; with other content it is a conflict.
         2. The parent must be the head, before and at the moment of the commit; nothing is retried blindly.
-        3. Rows and metadata become visible in one step; then their files are synced to disk.
+        3. The rows' file is on disk before the commit that shows it; the commit is on disk before this returns.
 
         Raises:
             ConflictingVersion: the slide was committed before with other content.
             StaleParent: the head is not ``parent`` any more.
         """
-        head = self.head()
-        if head is not None and head.run == draft.run and draft.slide_end_ms <= head.slide_end_ms:
-            return self._repeated(draft)
-        if (head and head.content_hash) != (parent and parent.content_hash):
-            raise StaleParent(f"parent: the head of {self.path} is {head and head.number}, not {parent and parent.number}")
-        version = _version_of(draft, parent)
-        properties = CommitProperties(
-            custom_metadata={_METADATA_KEY: version.to_json()},
-            max_commit_retries=0,
-            app_transactions=[Transaction(draft.run, version.number)],
-        )
+        if draft.rows.latents.shape[1] != self.latent_dim:
+            raise ValueError(f"rows: {draft.rows.latents.shape[1]} floats a latent, but the store has {self.latent_dim}")
+        if not self._is_known_head(parent):
+            self._read_on()
+        if (repeated := self._repeated(draft)) is not None:
+            return repeated
+        if not self._is_known_head(parent):
+            raise StaleParent(f"parent: the head of {self.path} is {_name(self._known_head())}, not {_name(parent)}")
+        version = Version.made_from(draft, parent, time.time_ns() // 1_000_000)
         try:
-            if version.rows_kept:
-                write_deltalake(self._table, _to_arrow(version.number, draft.rows), mode="append", commit_properties=properties)
-            else:
-                self._table.create_write_transaction([], "append", _schema(), [], commit_properties=properties)
+            self._write(version, draft.sorted_rows)
         except CommitFailedError as error:
+            self._read_on()
+            if (repeated := self._repeated(draft)) is not None:
+                return repeated
             raise StaleParent(f"parent: another writer committed to {self.path} at the same time") from error
-        self._after_commit()
         return version
 
     def at(self, number: int) -> LatentTable:
-        """Return all latents as version ``number`` left them.
+        """Return all latents as version ``number`` left them: the newest kept row of every id since the last full version.
 
         Raises:
             UserError: no such version, or its rows were hashed but not kept.
         """
-        versions = self.log()
         version = self.get(number)
-        kept = [v.number for v in versions if v.rows_kept]
         if not version.rows_kept:
+            kept = [v.number for v in self._versions if v.rows_kept]
             place = bisect.bisect_left(kept, number)
             near = kept[max(0, place - 1) : place + 1]
             raise UserError(f"version: the rows of {number} were not kept (--store-every); kept nearby: {near or 'none'}")
-        newest = self.sql(
-            "SELECT kind, id, arg_max(latent, version) AS latent FROM latents"
-            f" WHERE version <= {number:d} GROUP BY ALL ORDER BY kind, id"
+        first = max((v.number for v in self._versions[: number + 1] if v.full and v.rows_kept), default=0)
+        view = self.sql(
+            "WITH newest AS (SELECT kind, id, max(version) AS version FROM latents"
+            f" WHERE version BETWEEN {first:d} AND {number:d} GROUP BY ALL)"
+            " SELECT kind, id, latent FROM latents JOIN newest USING (kind, id, version) ORDER BY kind, id"
         )
-        return LatentTable(version, _from_arrow(newest, self.latent_dim))
+        return LatentTable(version, from_arrow(view, self.latent_dim))
 
     def as_of(self, event_time_ms: int) -> Version:
         """Return the newest version whose slide ended at or before ``event_time_ms``.
@@ -172,20 +169,21 @@ class LatentStore:
         """
         versions = [version for version in self.log() if version.slide_end_ms <= event_time_ms]
         if not versions:
-            raise UserError(f"event_time_ms: {self.path} has no version at {event_time_ms} or before")
+            raise UserError(f"event_time_ms: {self.path} has no version at {event_time_ms} or before; name a later time")
         return max(versions, key=lambda version: version.slide_end_ms)
 
     def diff(self, earlier: int, later: int) -> Difference:
-        """Compare two kept versions."""
+        """Compare two kept versions.
+
+        Raises:
+            UserError: see :meth:`at`.
+        """
         before, after = self.at(earlier).rows, self.at(later).rows
-        old = dict(zip(_keys(before), before.latents, strict=True))
-        added, changed = [], []
-        for key, latent in zip(_keys(after), after.latents, strict=True):
-            if key not in old:
-                added.append(key)
-            elif not np.array_equal(old[key], latent):
-                changed.append((*key, float(np.linalg.norm(latent - old[key]))))
-        return Difference(added, changed)
+        old = dict(zip(keys(before), before.latents, strict=True))
+        new = dict(zip(keys(after), after.latents, strict=True))
+        moved = [(*key, float(np.linalg.norm(new[key] - old[key]))) for key in new if key in old]
+        changed = [row for row in moved if row[2] > 0]
+        return Difference([key for key in new if key not in old], changed, [key for key in old if key not in new])
 
     def sql(self, query: str) -> pa.Table:
         """Run DuckDB SQL over two views: ``latents`` (version, kind, id, latent) and ``versions``.
@@ -193,102 +191,75 @@ class LatentStore:
         Raises:
             UserError: DuckDB refuses the query.
         """
-        connection = duckdb.connect()
-        connection.register("latents", self._table.to_pyarrow_dataset())
-        connection.register("versions", pa.Table.from_pylist([_flat(version) for version in self.log()], _VERSIONS_SCHEMA))
+        versions = self.log()
+        return run_query(query, self._table.to_pyarrow_dataset(), versions)
+
+    def _open_table(self) -> DeltaTable:
         try:
-            return connection.sql(query).to_arrow_table()
-        except duckdb.Error as error:
-            raise UserError(f"query: {str(error).splitlines()[0]}; the views are latents and versions") from error
-        finally:
-            connection.close()
+            return DeltaTable(_address(self.path))
+        except DeltaError as error:
+            log = self._folder / "_delta_log"
+            raise UserError(
+                f"store: {self.path} cannot be read ({str(error).splitlines()[0]});"
+                f" if the machine lost power, remove the newest file of {log} and resume the run"
+            ) from error
 
-    def _versions(self, limit: int | None) -> Iterator[Version]:
-        for entry in self._table.history(limit):
+    def _read_on(self) -> None:
+        """Read the versions committed since the last look, by this or any other process."""
+        self._table.update_incremental()
+        behind = self._table.version() - self._delta_version
+        for entry in reversed(self._table.history(behind) if behind else []):
             if _METADATA_KEY in entry:
-                yield Version.from_json(entry[_METADATA_KEY])
+                self._versions.append(Version.from_json(entry[_METADATA_KEY]))
+        self._delta_version += behind
 
-    def _repeated(self, draft: Draft) -> Version:
-        found = next((v for v in self.log() if v.run == draft.run and v.slide_end_ms == draft.slide_end_ms), None)
+    def _known_head(self) -> Version | None:
+        return self._versions[-1] if self._versions else None
+
+    def _is_known_head(self, parent: Version | None) -> bool:
+        # A handle that saw further than the log we read would commit on top of a version nobody looked at.
+        head = self._known_head()
+        same = (head and head.content_hash) == (parent and parent.content_hash)
+        return same and self._table.version() == self._delta_version
+
+    def _repeated(self, draft: Draft) -> Version | None:
+        number = self._table.transaction_version(draft.run)
+        if number is None or draft.slide_end_ms > self._versions[number].slide_end_ms:
+            return None
+        slide = (draft.run, draft.slide_end_ms)
+        found = next((v for v in reversed(self._versions) if (v.run, v.slide_end_ms) == slide), None)
         if found is None or draft.content_hash(found.parent_hash) != found.content_hash:
-            what = "lies behind the head" if found is None else f"is version {found.number} with other content"
+            what = "lies behind the run's newest version" if found is None else f"is version {found.number} with other content"
             raise ConflictingVersion(f"slide_end_ms: {draft.slide_end_ms} of run {draft.run} {what}; use a run of another name")
         return found
 
-    def _after_commit(self) -> None:
+    def _write(self, version: Version, rows: LatentRows) -> None:
+        stored = version.rows_kept and version.rows
+        actions: list[AddAction | RemoveAction] = [write_rows(self._folder, version, rows)] if stored else []
+        properties = CommitProperties(
+            custom_metadata={_METADATA_KEY: version.to_json()},
+            max_commit_retries=0,
+            app_transactions=[Transaction(version.run, version.number)],
+        )
+        self._table.create_write_transaction(actions, "append", DELTA_SCHEMA, commit_properties=properties)
+        self._versions.append(version)
+        self._delta_version += 1
+        log = self._folder / "_delta_log"
+        sync(log / f"{self._delta_version:020}.json")
+        sync(log)
         self._commits += 1
         if self._commits % _COMMITS_PER_HANDLE == 0:
             # A handle slows down with every commit made through it.
-            self._table = DeltaTable(str(self.path / "latents"))
-        log = self.path / "latents" / "_delta_log"
-        entry = log / f"{self._table.version():020}.json"
-        actions = [json.loads(line) for line in entry.read_text().splitlines()]
-        added = [self.path / "latents" / action["add"]["path"] for action in actions if "add" in action]
-        for file in (*added, entry, log):
-            _sync(file)
+            self._table = self._open_table()
 
 
-def _version_of(draft: Draft, parent: Version | None) -> Version:
-    parent_hash = None if parent is None else parent.content_hash
-    return Version(
-        number=0 if parent is None else parent.number + 1, run=draft.run, slide_end_ms=draft.slide_end_ms,
-        content_hash=draft.content_hash(parent_hash), parent=None if parent is None else parent.number,
-        parent_hash=parent_hash, state=draft.state, config_hash=draft.config_hash, base_hash=draft.base_hash,
-        rows_kept=draft.keep_rows and len(draft.rows.ids) > 0, rows=len(draft.rows.ids), metrics=dict(draft.metrics),
-        lineage=dict(draft.lineage), committed_at_ms=time.time_ns() // 1_000_000,
-    )  # fmt: skip
+def _address(path: Path) -> str:
+    address = str((path / _TABLE).resolve())
+    # delta-rs reads its own log through URLs that it does not escape: behind such a sign it finds no commits.
+    if signs := sorted(set(address) & set("#?%")):
+        raise UserError(f"store: {path} has {' '.join(signs)} in its full path, where Delta finds nothing; name another folder")
+    return address
 
 
-def _arrow_schema() -> pa.Schema:
-    latent = pa.list_(pa.field("element", pa.float32()))
-    return pa.schema([("version", pa.int64()), ("kind", pa.string()), ("id", pa.string()), ("latent", latent)])
-
-
-def _schema() -> Schema:
-    return Schema.from_arrow(_arrow_schema())
-
-
-def _to_arrow(number: int, rows: LatentRows) -> pa.Table:
-    flat = pa.array(np.ascontiguousarray(rows.latents, np.float32).reshape(-1))
-    offsets = pa.array(np.arange(len(rows.ids) + 1, dtype=np.int32) * rows.latents.shape[1])
-    columns = [
-        pa.array(np.full(len(rows.ids), number, np.int64)),
-        pa.array(rows.kinds.tolist(), pa.string()),
-        pa.array(rows.ids.tolist(), pa.string()),
-        pa.ListArray.from_arrays(offsets, flat, type=_arrow_schema().field("latent").type),
-    ]
-    return pa.table(columns, schema=_arrow_schema())
-
-
-def _from_arrow(table: pa.Table, latent_dim: int) -> LatentRows:
-    flat = table["latent"].combine_chunks().flatten().to_numpy()
-    kinds, ids = (np.array(table[name].to_pylist(), dtype=str) for name in ("kind", "id"))
-    return LatentRows(kinds, ids, flat.reshape(-1, latent_dim).astype(np.float32))
-
-
-def _keys(rows: LatentRows) -> Iterator[tuple[str, str]]:
-    return zip(rows.kinds.tolist(), rows.ids.tolist(), strict=True)
-
-
-_VERSIONS_SCHEMA = pa.schema([
-    ("number", pa.int64()), ("run", pa.string()), ("slide_end_ms", pa.int64()), ("content_hash", pa.string()),
-    ("parent", pa.int64()), ("rows_kept", pa.bool_()), ("rows", pa.int64()), ("events", pa.int64()),
-    ("committed_at_ms", pa.int64()), ("metrics", pa.string()),
-])  # fmt: skip
-
-
-def _flat(version: Version) -> dict[str, Any]:
-    return {
-        "number": version.number, "run": version.run, "slide_end_ms": version.slide_end_ms,
-        "content_hash": version.content_hash, "parent": version.parent, "rows_kept": version.rows_kept,
-        "rows": version.rows, "events": version.lineage.get("events"), "committed_at_ms": version.committed_at_ms,
-        "metrics": json.dumps(version.metrics),
-    }  # fmt: skip
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _name(version: Version | None) -> str:
+    return "nothing" if version is None else f"version {version.number}"

@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from dynmm_core.errors import UserError
+from dynmm_core.store.durable import sync, write_whole
 
 
 class StateFiles:
-    """Named byte strings under ``path``; each lies once, under the hash of its content.
+    """Named byte strings under ``path``; each lies once, under the SHA-256 of its content.
 
     Args:
         path: the folder, made when the first state is put.
@@ -21,15 +20,14 @@ class StateFiles:
         self.path = path
 
     def put(self, state: Mapping[str, bytes]) -> str:
-        """Write a state durably and return the hash that names it; putting it again writes nothing."""
+        """Write a state durably and return the hash that names it; putting it again writes nothing.
+
+        The parts come first and the manifest last, so that a manifest that is there has all its parts.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         manifest = json.dumps({name: self._write(content) for name, content in sorted(state.items())}).encode()
         name = self._write(manifest)
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(self.path)
         return name
 
     def get(self, name: str) -> dict[str, bytes]:
@@ -38,30 +36,35 @@ class StateFiles:
         Raises:
             UserError: a part is missing, or differs from its hash.
         """
-        return {part: self._read(digest) for part, digest in json.loads(self._read(name)).items()}
+        return {part: self._read(digest) for part, digest in self._manifest(name).items()}
 
     def gc(self, keep: set[str]) -> int:
-        """Remove every file that no state in ``keep`` needs; return how many."""
+        """Remove every file that no state in ``keep`` needs, left-overs of killed writers too; return how many.
+
+        Only the writer may call this: a state that another process has put and not yet committed would go.
+
+        Raises:
+            UserError: a state in ``keep`` is missing; nothing was removed.
+        """
         needed = set(keep)
         for name in keep:
-            needed |= set(json.loads(self._read(name)).values())
-        removed = 0
-        for file in self.path.iterdir():
-            if file.name not in needed:
-                file.unlink()
-                removed += 1
-        return removed
+            needed |= set(self._manifest(name).values())
+        if not self.path.is_dir():
+            return 0
+        unneeded = [file for file in self.path.iterdir() if file.name not in needed]
+        for file in unneeded:
+            file.unlink()
+        return len(unneeded)
+
+    def _manifest(self, name: str) -> dict[str, str]:
+        parts: dict[str, str] = json.loads(self._read(name))
+        return parts
 
     def _write(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
         target = self.path / digest
-        if target.exists() and target.stat().st_size == len(content):
-            return digest
-        with tempfile.NamedTemporaryFile(dir=self.path, delete=False) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).rename(target)
+        if not (target.is_file() and target.stat().st_size == len(content)):
+            write_whole(target, content)
         return digest
 
     def _read(self, digest: str) -> bytes:

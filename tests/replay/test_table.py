@@ -24,6 +24,12 @@ def test_the_interval_names_its_blocks() -> None:
     assert line == ("adapted / static NDCG@10 = 1.250 (95 % interval 1.125 to 1.500, block bootstrap: 12 blocks of 6 windows)")
 
 
+def test_a_single_block_claims_no_interval() -> None:
+    line = ratio_line(Ratio("adapted", "static", "ndcg@10", 1.25, 1.25, 1.25, 6, 1, 5))
+
+    assert line == "adapted / static NDCG@10 = 1.250 (no interval: 5 windows fill no two blocks of 6)"
+
+
 def test_the_accounting_reads_as_a_sum() -> None:
     line = accounting_line({"read": 1_010, "used": 1_000, "late": 4, "duplicate": 3, "dead": 2, "pending": 1})
 

@@ -1,0 +1,47 @@
+"""DuckDB over a store: the views `latents` and `versions`."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from dynmm_core.errors import UserError
+from dynmm_core.store.version import Version
+
+# A query never reaches for the network: what DuckDB's wheel holds is all there is.
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}
+_VERSIONS_SCHEMA = pa.schema([
+    ("number", pa.int64()), ("run", pa.string()), ("slide_end_ms", pa.int64()), ("content_hash", pa.string()),
+    ("parent", pa.int64()), ("parent_hash", pa.string()), ("state", pa.string()), ("config_hash", pa.string()),
+    ("base_hash", pa.string()), ("rows_kept", pa.bool_()), ("rows", pa.int64()), ("full", pa.bool_()),
+    ("events", pa.int64()), ("committed_at_ms", pa.int64()), ("metrics", pa.string()), ("lineage", pa.string()),
+])  # fmt: skip
+
+
+def run_query(query: str, latents: ds.Dataset, versions: Sequence[Version]) -> pa.Table:
+    """Run one SQL statement over the views ``latents`` and ``versions`` and return its rows.
+
+    Raises:
+        UserError: DuckDB refuses the query, or the statement gives no rows.
+    """
+    connection = duckdb.connect(config=_SETTINGS)
+    connection.register("latents", latents)
+    connection.register("versions", pa.Table.from_pylist([_row(version) for version in versions], _VERSIONS_SCHEMA))
+    try:
+        found = connection.sql(query)
+        if found is None:
+            raise UserError(f"query: {query!r} gives no rows; ask with SELECT, the views are latents and versions")
+        return found.to_arrow_table()
+    except duckdb.Error as error:
+        raise UserError(f"query: {str(error).splitlines()[0]}; the views are latents and versions") from error
+    finally:
+        connection.close()
+
+
+def _row(version: Version) -> dict[str, Any]:
+    fields = {name: getattr(version, name) for name in _VERSIONS_SCHEMA.names if name != "events"}
+    events = version.lineage.get("events")
+    return fields | {"events": events, "metrics": json.dumps(version.metrics), "lineage": json.dumps(version.lineage)}
