@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,20 +75,24 @@ class AdapterTrainer:
         self.optimiser = torch.optim.AdamW(adapter.parameters(), lr=settings.learning_rate, weight_decay=0.0)
         self.updates = 0
 
-    def learn(self, examples: Examples, slide_end_ms: int) -> bool:
+    def learn(self, examples: Examples, slide_end_ms: int, rehearsed: Sequence[Examples] = ()) -> bool:
         """Learn from one slide; return False if the update was rejected and everything went back to before it.
 
         An update is rejected when a loss or a weight is not finite.
+
+        Args:
+            rehearsed: earlier examples with the features of their own time, learned from after the new ones; the seam
+                for a replay buffer.
         """
-        n = len(examples.positives)
-        if n == 0 or self.settings.learning_rate == 0.0:
+        if len(examples.positives) == 0 or self.settings.learning_rate == 0.0:
             return True
         before = self.to_bytes()
         generator = torch_generator(self.seed, slide_end_ms, "learn")
-        order = torch.randperm(n, generator=generator)
         finite = True
-        for rows in torch.split(order, self.settings.batch_size)[: self.settings.max_steps]:
-            finite = finite and self._step(examples, rows, generator)
+        for part in (examples, *rehearsed):
+            order = torch.randperm(len(part.positives), generator=generator)
+            for rows in torch.split(order, self.settings.batch_size)[: self.settings.max_steps]:
+                finite = finite and self._step(part, rows, generator)
         if finite and all(bool(torch.isfinite(p).all()) for p in self.adapter.parameters()):
             return True
         self.from_bytes(before)

@@ -223,8 +223,8 @@ class LatentStore:
         return same and self._table.version() == self._delta_version
 
     def _repeated(self, draft: Draft) -> Version | None:
-        number = self._table.transaction_version(draft.run)
-        if number is None or draft.slide_end_ms > self._versions[number].slide_end_ms:
+        newest = next((v for v in reversed(self._versions) if v.run == draft.run), None)
+        if newest is None or draft.slide_end_ms > newest.slide_end_ms:
             return None
         slide = (draft.run, draft.slide_end_ms)
         found = next((v for v in reversed(self._versions) if (v.run, v.slide_end_ms) == slide), None)

@@ -142,6 +142,22 @@ def test_equal_seeds_learn_equal_bits_and_the_state_goes_to_bytes_and_back() -> 
     assert second.to_bytes() == first.to_bytes()
 
 
+def test_a_regulariser_and_rehearsed_examples_change_what_is_learned() -> None:
+    frozen = base()
+    data = examples(frozen)
+    held = AdapterTrainer(
+        trainer(frozen).adapter, OnlineSettings(learning_rate=1e-2, stability_weight=1e-3), 1,
+        regularisers=(lambda adapter: 1e4 * adapter.item.w2.weight.square().sum(),),
+    )  # fmt: skip
+    free, rehearsing = trainer(frozen), trainer(frozen)
+    for slide in range(5):
+        held.learn(data, slide)
+        free.learn(data, slide)
+        rehearsing.learn(data, slide, rehearsed=[examples(frozen, n=20)])
+    assert held.adapter.item.w2.weight.norm() < 0.5 * free.adapter.item.w2.weight.norm()
+    assert rehearsing.updates == 2 * free.updates
+
+
 def test_a_rate_of_zero_learns_nothing() -> None:
     frozen = base()
     learner = trainer(frozen, rate=0.0)
