@@ -131,7 +131,8 @@ class LatentStore:
             return repeated
         if not self._is_known_head(parent):
             raise StaleParent(f"parent: the head of {self.path} is {_name(self._known_head())}, not {_name(parent)}")
-        version = Version.made_from(draft, parent, time.time_ns() // 1_000_000)
+        # Through JSON and back: the writer holds the very version that a reader will see.
+        version = Version.from_json(Version.made_from(draft, parent, time.time_ns() // 1_000_000).to_json())
         try:
             self._write(version, draft.sorted_rows)
         except CommitFailedError as error:
@@ -154,12 +155,14 @@ class LatentStore:
             near = kept[max(0, place - 1) : place + 1]
             raise UserError(f"version: the rows of {number} were not kept (--store-every); kept nearby: {near or 'none'}")
         first = max((v.number for v in self._versions[: number + 1] if v.full and v.rows_kept), default=0)
-        view = self.sql(
-            "WITH newest AS (SELECT kind, id, max(version) AS version FROM latents"
-            f" WHERE version BETWEEN {first:d} AND {number:d} GROUP BY ALL)"
-            " SELECT kind, id, latent FROM latents JOIN newest USING (kind, id, version) ORDER BY kind, id"
+        query = (
+            # The range stands on both sides: only a plain filter on the scan skips files.
+            f"WITH those AS (FROM latents WHERE version BETWEEN {first:d} AND {number:d}),"
+            " newest AS (SELECT kind, id, max(version) AS version FROM those GROUP BY ALL)"
+            " SELECT kind, id, latent FROM those JOIN newest USING (kind, id, version) ORDER BY kind, id"
         )
-        return LatentTable(version, from_arrow(view, self.latent_dim))
+        found = run_query(query, self._table.to_pyarrow_dataset(), versions=())
+        return LatentTable(version, from_arrow(found, self.latent_dim))
 
     def as_of(self, event_time_ms: int) -> Version:
         """Return the newest version whose slide ended at or before ``event_time_ms``.

@@ -27,10 +27,8 @@ def rows_of(latents: dict[Key, tuple[float, float]], order: list[Key] | None = N
 
 
 def as_dict(rows: LatentRows) -> dict[Key, bytes]:
-    return {
-        key: row.tobytes()
-        for key, row in zip(zip(rows.kinds.tolist(), rows.ids.tolist(), strict=True), rows.latents, strict=True)
-    }
+    keys = zip(rows.kinds.tolist(), rows.ids.tolist(), strict=True)
+    return {key: latent.tobytes() for key, latent in zip(keys, rows.latents, strict=True)}
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,7 +1,10 @@
 """What a commit promises beyond the plain case: races, other tools at work, power cuts, drafts that make no sense."""
 
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from deltalake.exceptions import CommitFailedError
 
 from dynmm_core.errors import UserError
 from dynmm_core.store import Draft, LatentRows, LatentStore, Version
+from dynmm_core.store.durable import write_whole
 from dynmm_core.store.version import ConflictingVersion, StaleParent
 
 HOUR_MS = 3_600_000
@@ -20,9 +24,9 @@ def rows(seed: int, ids: tuple[str, ...] = ("a", "b", "c")) -> LatentRows:
     return LatentRows(np.array(["item"] * len(ids)), np.array(ids), latents)
 
 
-def draft(hour: int, seed: int | None = None, **changed: object) -> Draft:
-    fields: dict[str, object] = {"keep_rows": True, "rows": rows(hour if seed is None else seed), "run": "r"} | changed
-    return Draft(slide_end_ms=hour * HOUR_MS, config_hash="config", base_hash="base", state="s", **fields)  # type: ignore[arg-type]
+def draft(hour: int, seed: int | None = None, **changed: Any) -> Draft:
+    fields: dict[str, Any] = {"keep_rows": True, "rows": rows(hour if seed is None else seed), "run": "r"} | changed
+    return Draft(slide_end_ms=hour * HOUR_MS, config_hash="config", base_hash="base", state="s", **fields)
 
 
 def entries(store: LatentStore) -> list[Path]:
@@ -32,26 +36,22 @@ def entries(store: LatentStore) -> list[Path]:
 @pytest.mark.parametrize("keep", [True, False])
 def test_of_two_writers_at_the_same_moment_exactly_one_wins(tmp_path: Path, keep: bool) -> None:
     stores = [LatentStore.create_or_open(tmp_path, 3), LatentStore.open(tmp_path)]
-    for hour in range(1, 11):
-        parents, start = [store.head() for store in stores], threading.Barrier(2)
-        outcomes: list[Version | StaleParent] = []
+    start = threading.Barrier(2)
 
-        def write(store: LatentStore, parent: Version | None, seed: int, hour: int, start: threading.Barrier) -> None:
-            attempt = draft(hour, seed, run=f"run {seed}", keep_rows=keep)
-            start.wait()
-            try:
-                outcomes.append(store.commit(attempt, parent))  # noqa: B023 - the threads end inside the turn
-            except StaleParent as error:
-                outcomes.append(error)  # noqa: B023
+    def write(writer: int, hour: int, parent: Version | None) -> Version | None:
+        attempt = draft(hour, writer, run=f"run {writer}", keep_rows=keep)
+        start.wait()
+        try:
+            return stores[writer].commit(attempt, parent)
+        except StaleParent:
+            return None
 
-        threads = [threading.Thread(target=write, args=(stores[k], parents[k], k, hour, start)) for k in (0, 1)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        won = [outcome for outcome in outcomes if isinstance(outcome, Version)]
-        assert len(outcomes) == 2 and len(won) == 1
-        assert LatentStore.open(tmp_path).head() == won[0]
+    with ThreadPoolExecutor(2) as pool:
+        for hour in range(1, 11):
+            parents = [store.head() for store in stores]
+            outcomes = list(pool.map(write, (0, 1), (hour, hour), parents))
+            (won,) = [outcome for outcome in outcomes if outcome is not None]
+            assert LatentStore.open(tmp_path).head() == won
 
 
 def test_two_writers_of_the_same_version_both_get_it(tmp_path: Path) -> None:
@@ -121,15 +121,20 @@ def test_other_tools_may_rewrite_the_files_and_every_hash_still_holds(tmp_path: 
 
 
 def test_rows_are_on_disk_before_the_commit_that_shows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import dynmm_core.store.rows as written
+    store = LatentStore.create_or_open(tmp_path, 3)
+    steps: list[str] = []
 
-    store, steps = LatentStore.create_or_open(tmp_path, 3), []
-    write, commit = written.write_whole, DeltaTable.create_write_transaction
-    monkeypatch.setattr(written, "write_whole", lambda *args: (steps.append("file"), write(*args))[1])
-    monkeypatch.setattr(written, "sync", lambda path: steps.append(path.name))
-    monkeypatch.setattr(
-        DeltaTable, "create_write_transaction", lambda *args, **named: (steps.append("commit"), commit(*args, **named))[1]
-    )
+    def noted(name: str, function: Callable[..., None]) -> Callable[..., None]:
+        def step(*args: Any, **named: Any) -> None:
+            steps.append(name)
+            function(*args, **named)
+
+        return step
+
+    monkeypatch.setattr("dynmm_core.store.rows.write_whole", noted("file", write_whole))
+    monkeypatch.setattr("dynmm_core.store.rows.sync", lambda path: steps.append(path.name))
+    commit = noted("commit", DeltaTable.create_write_transaction)
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", lambda *args, **named: commit(*args, **named))
     monkeypatch.setattr("dynmm_core.store.latents.sync", lambda path: steps.append(path.name))
     store.commit(draft(1), None)
     assert steps == ["file", "latents", "commit", f"{1:020}.json", "_delta_log"]
@@ -172,7 +177,7 @@ def test_a_store_that_is_read_follows_the_one_that_is_written(tmp_path: Path) ->
     writer, reader = LatentStore.create_or_open(tmp_path, 3), LatentStore.open(tmp_path)
     head = None
     for hour in range(1, 4):
-        head = writer.commit(draft(hour, keep_rows=hour != 2), head)
+        head = writer.commit(draft(hour, keep_rows=hour != 2, metrics={"rows": [(hour, 0.1)]}), head)
         assert reader.head() == head
         assert reader.log() == writer.log()
         assert len(reader.sql("SELECT DISTINCT version FROM latents")) == (1, 1, 2)[hour - 1]
@@ -236,7 +241,7 @@ def test_folders_with_odd_names_hold_a_store(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("sign", ["#", "?", "%"])
 def test_folders_that_delta_cannot_read_back_are_refused(tmp_path: Path, sign: str) -> None:
-    with pytest.raises(UserError, match=rf"has {'[' + sign + ']'} in its full path"):
+    with pytest.raises(UserError, match=f"has [{sign}] in its full path"):
         LatentStore.create_or_open(tmp_path / f"run {sign}2", 3)
     assert not (tmp_path / f"run {sign}2").exists()
 

@@ -74,31 +74,30 @@ def test_a_part_cut_short_is_written_anew(tmp_path: Path) -> None:
     assert states.get(name) == {"weights": b"w" * 100}
 
 
-def test_a_writer_that_dies_at_any_file_leaves_the_older_state_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    states = StateFiles(tmp_path)
-    older = states.put({"a": b"1", "b": b"2"})
-    newer = {"a": b"3", "b": b"4"}
-    replace, done = Path.replace, 0
-    for survives in range(3):
+@pytest.mark.parametrize("survives", [0, 1, 2])
+def test_a_writer_that_dies_at_any_file_leaves_the_older_state_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: int
+) -> None:
+    states, older, newer = StateFiles(tmp_path), {"a": b"1", "b": b"2"}, {"a": b"3", "b": b"4"}
+    name, replace = states.put(older), Path.replace
+    done: list[Path] = []
 
-        def stop(self: Path, target: Path, survives: int = survives) -> Path:
-            nonlocal done
-            done += 1
-            if done > survives:
-                raise OSError("killed")
-            return replace(self, target)
+    def stop(self: Path, target: Path) -> Path:
+        if len(done) == survives:
+            raise OSError("killed")
+        done.append(target)
+        return replace(self, target)
 
-        done = 0
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "replace", stop)
-            with pytest.raises(OSError, match="killed"):
-                states.put(newer)
-        assert states.get(older) == {"a": b"1", "b": b"2"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop)
+        with pytest.raises(OSError, match="killed"):
+            states.put(newer)
+    assert states.get(name) == older
     assert states.get(states.put(newer)) == newer
 
 
 def test_every_file_is_synced_before_the_manifest_s_name_is_returned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fsync, synced = os.fsync, []
-    monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(os.readlink(f"/proc/self/fd/{handle}")), fsync(handle))[1])
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
     StateFiles(tmp_path).put({"a": b"1", "b": b"2"})
     assert len(synced) == 4 and synced[-1] == str(tmp_path)
