@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
 from dynmm_core.model.bundle import Bundle
+from dynmm_core.model.devices import open_device
 from dynmm_core.store.latents import LatentStore
 from replay.config import ReplayOptions, ReplaySettings, environment, resolve
 from replay.files import write_atomically
@@ -65,7 +66,7 @@ def replay_log(request: ReplayRequest) -> Outcome:
         UserError: the inputs do not fit each other, or the folder may not be used; nothing is overwritten.
     """
     log, bundle = PreparedLog.open(request.data), Bundle.load(request.bundle)
-    _check_device(request.options.device)
+    open_device(request.options.device)
     split = _split(request, log)
     settings = resolve(request.options, split, bundle, bundle.choices.popularity_window_ms)
     if request.save_split is not None:
@@ -101,14 +102,6 @@ def _split(request: ReplayRequest, log: PreparedLog) -> Split:
         if value is not None:
             raise UserError(f"{option}: {request.split} fixes the range already; give --split or {option}")
     return replayed_split(request.split, log)
-
-
-def _check_device(device: str) -> None:
-    if device.startswith("cuda"):
-        import torch
-
-        if not torch.cuda.is_available():
-            raise UserError(f"--device: {device} is not there; use cpu, or install a torch that sees the GPU")
 
 
 def _record(request: ReplayRequest, log: PreparedLog, settings: ReplaySettings) -> RunRecord:

@@ -19,6 +19,7 @@ from dynmm_core.adapt.trainers import new_trainer
 from dynmm_core.adapt.tuning import state_at
 from dynmm_core.errors import UserError
 from dynmm_core.model.bundle import Bundle, CutState
+from dynmm_core.model.devices import open_device
 from dynmm_core.model.trainer import OnlineSettings
 from dynmm_core.store.latents import LatentStore
 from dynmm_core.store.state import StateFiles
@@ -179,7 +180,7 @@ def open_engine(settings: AdaptSettings) -> AdaptEngine:
 
 def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_ms: int) -> AdaptLoop:
     choices = bundle.choices
-    base = bundle.base(torch.device(settings.device))
+    base = bundle.base(open_device(settings.device))
     online = OnlineSettings(
         learning_rate=choices.adapter_lr if settings.adapter_lr is None else settings.adapter_lr,
         stability_weight=choices.stability_weight,

@@ -20,6 +20,7 @@ from dynmm_core.metrics.ranking import METRICS, expected_metrics
 from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.bundle import BackboneShape, Bundle, CutState, new_backbone, save_bundle
+from dynmm_core.model.devices import open_device
 from dynmm_core.model.pretraining import BackboneTrainer, Sequences, TrainingSettings
 from dynmm_core.model.sasrec import SASRec, encode_histories
 from dynmm_core.randomness import torch_generator
@@ -90,7 +91,7 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
         raise UserError(f"rows: {log.name} has {log.cut_row} events before the cut; pre-training needs at least {MIN_EVENTS}")
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(True)
-    device = torch.device(settings.device)
+    device = open_device(settings.device)
     profile = PROFILES[settings.profile]
     cut, newest_ms = read_cut(log)
     tail = Tail.of(cut)

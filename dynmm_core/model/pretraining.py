@@ -127,11 +127,12 @@ class BackboneTrainer:
         return total / max(1, events)
 
     def _loss(self, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+        weight = self.model.item_embedding.weight
+        inputs, targets = inputs.to(weight.device), targets.to(weight.device)
         keep = targets > 0
         states = self.model(inputs)[keep]
-        weight = self.model.item_embedding.weight
         if self.sampler is None:
             return full_softmax_loss(states, weight[1:], targets[keep] - 1)
-        negatives, log_q = self.sampler.draw(self.settings.negatives, generator)
+        negatives, log_q = (drawn.to(weight.device) for drawn in self.sampler.draw(self.settings.negatives, generator))
         target = targets[keep]
         return sampled_softmax_loss(states, weight[target], weight[negatives], target, negatives, log_q)

@@ -106,8 +106,9 @@ class AdapterTrainer:
         h_base = examples.h_base[rows]
         h = self.adapter.user(h_base, examples.r_u[rows], examples.s_user[rows])
         positive, negative = index[: len(rows)], index[len(rows) :]
-        log_q = examples.negative_q[drawn].log()
-        loss = sampled_softmax_loss(h, z[positive], z[negative], examples.positives[rows], drawn, log_q)
+        log_q = examples.negative_q[drawn].log().to(h.device)
+        positive_ids, negative_ids = examples.positives[rows].to(h.device), drawn.to(h.device)
+        loss = sampled_softmax_loss(h, z[positive], z[negative], positive_ids, negative_ids, log_q)
         if self.settings.stability_weight:
             loss = loss + self.settings.stability_weight * (stability_loss(z, z_base) + stability_loss(h, h_base))
         for regulariser in self.regularisers:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dynmm_core.adapt.pretrain import PretrainSettings, pretrain
 from dynmm_core.adapt.tuning import HALF_LIVES_MS, LEARNING_RATES, POPULARITY_WINDOWS_MS, STABILITY_WEIGHTS, TRIALS
@@ -56,6 +57,13 @@ def test_the_bundle_carries_every_fact_before_the_cut(log: PreparedLog, bundle: 
 def test_an_existing_folder_is_refused_before_any_work(log: PreparedLog, bundle: Bundle) -> None:
     with pytest.raises(UserError, match="--out"):
         pretrain(log, bundle.path, SETTINGS)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+@pytest.mark.parametrize("device", ["cuda", "abacus"])
+def test_a_device_that_is_not_there_is_named(log: PreparedLog, tmp_path: Path, device: str) -> None:
+    with pytest.raises(UserError, match=f"--device: {device}"):
+        pretrain(log, tmp_path / "b", SETTINGS.model_copy(update={"device": device}))
 
 
 def test_a_changed_file_is_noticed(bundle: Bundle, tmp_path: Path) -> None:

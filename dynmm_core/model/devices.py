@@ -1,0 +1,20 @@
+"""The device that tensors lie on: the CPU by default, a GPU where there is one."""
+
+import torch
+
+from dynmm_core.errors import UserError
+
+
+def open_device(name: str) -> torch.device:
+    """Return the device of this name.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device: {name} is no device; use cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device: {name} is not there; use cpu, or install a torch that sees the GPU")
+    return device
