@@ -44,6 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
     except DynmmError as error:
         print(f"dynmm: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except (NotADirectoryError, PermissionError) as error:
+        print(f"dynmm: {error.filename}: {error.strerror}; name a path that can be used", file=sys.stderr)
+        sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)
     except Exception:

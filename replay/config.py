@@ -22,7 +22,7 @@ from replay.splits import Split
 
 DAY_MS = 86_400_000
 CONFIG_SCHEMA_VERSION = 1
-_LIBRARIES = ("torch", "numpy", "pyarrow", "bytewax", "deltalake")
+_LIBRARIES = ("torch", "numpy", "pyarrow", "bytewax", "deltalake", "dynmm-stream")
 
 
 def _whole_panes(duration_ms: int) -> int:
@@ -58,7 +58,7 @@ class ReplayOptions(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**31)
     models: Annotated[tuple[ModelName, ...], BeforeValidator(_model_names)] = MODELS
     history: Literal["event", "version"] = "event"
-    publish_delay: Annotated[DurationMs, Field(ge=0)] = 0
+    publish_delay: Annotated[DurationMs, Field(ge=0, le=DAY_MS)] = 0
     slide: PaneMultipleMs = 3_600_000
     from_: TimeMs | None = Field(default=None, alias="from")
     to: TimeMs | None = None
@@ -67,8 +67,8 @@ class ReplayOptions(BaseModel):
     store_every: int = Field(default=24, ge=1)
     keep_consumed: bool = False
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
-    threads: int = Field(default=2, ge=1)
-    adapter_lr: float | None = Field(default=None, ge=0)
+    threads: int = Field(default=2, ge=1, le=1_024)
+    adapter_lr: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     summaries: bool = True
 
 

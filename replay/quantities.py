@@ -11,6 +11,7 @@ _PART = r"\d+(?:ms|s|m|h|d)"
 _DURATION = re.compile(rf"(?:{_PART})+")
 # Below this, milliseconds since the epoch would lie before March 1973: seconds, most likely.
 _SMALLEST_MS = 100_000_000_000
+_LARGEST_MS = 253_402_300_799_999
 
 
 def parse_duration_ms(value: Any) -> int:
@@ -72,6 +73,8 @@ def parse_time_ms(value: Any) -> int:
             raise ValueError(
                 f"{text!r} is no time; write ISO 8601, such as 2017-10-05T18:00:00Z, or ms since the epoch"
             ) from None
+    if int(text) > _LARGEST_MS:
+        raise ValueError(f"{text} lies behind the year 9999; write milliseconds since the epoch, or ISO 8601")
     if int(text) < _SMALLEST_MS:
         raise ValueError(f"{text} looks like seconds; write milliseconds since the epoch, or ISO 8601")
     return int(text)

@@ -17,7 +17,7 @@ from replay.files import PARTIAL_SUFFIX, write_atomically
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 WINDOWS_FILE = "windows.parquet"
-SESSIONS_FILE = "sessions.jsonl"
+ATTEMPTS_FILE = "attempts.jsonl"
 LOCK_FILE = ".lock"
 _ELSEWHERE = "name another folder with --out"
 
@@ -39,7 +39,7 @@ class RunRecord(BaseModel):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """An open run folder; ``resumed`` when an earlier session began it. Locked until the process ends or closes it."""
+    """An open run folder; ``resumed`` when an earlier attempt began it. Locked until the process ends or closes it."""
 
     path: Path
     record: RunRecord
@@ -51,15 +51,15 @@ class RunFolder:
         """Where the run's latent store lies."""
         return self.path / "store"
 
-    def begin_session(self) -> None:
-        """Note that a session starts now, for the run's time over all its sessions."""
+    def begin_attempt(self) -> None:
+        """Note that an attempt starts now, for the run's time over all its attempts."""
         line = json.dumps({"started_at_ms": time.time_ns() // 1_000_000})
-        with (self.path / SESSIONS_FILE).open("a") as file:
+        with (self.path / ATTEMPTS_FILE).open("a") as file:
             file.write(line + "\n")
 
-    def session_starts_ms(self) -> list[int]:
-        """Return when each session started, in wall time, oldest first."""
-        lines = (self.path / SESSIONS_FILE).read_text().splitlines()
+    def attempt_starts_ms(self) -> list[int]:
+        """Return when each attempt started, in wall time, oldest first."""
+        lines = (self.path / ATTEMPTS_FILE).read_text().splitlines()
         return [int(json.loads(line)["started_at_ms"]) for line in lines]
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ def read_run(path: Path) -> RunRecord | None:
 
 
 def _foreign_files(path: Path) -> bool:
-    # A session killed before it named its first file leaves these two behind.
+    # An attempt killed before it named its first file leaves these two behind.
     ours = {RUN_FILE + PARTIAL_SUFFIX, LOCK_FILE}
     return any(child.name not in ours for child in path.iterdir())
 

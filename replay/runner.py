@@ -15,12 +15,12 @@ from dynmm_core.errors import UserError
 from dynmm_core.model.bundle import Bundle
 from dynmm_core.model.devices import open_device
 from dynmm_core.store.latents import LatentStore
+from replay.attempts import seconds_over_attempts
 from replay.config import ReplayOptions, ReplaySettings, environment, resolve
 from replay.files import write_atomically
 from replay.protocols import DEFAULT_NAME
 from replay.results import Ratio, Results, collect, model_figures, ratio_interval, windows_table
 from replay.run_folder import METRICS_FILE, WINDOWS_FILE, RunFolder, RunRecord, open_run, read_run
-from replay.sessions import seconds_over_sessions
 from replay.splits import Split, make_split, replayed_split, save_split
 from replay.streaming import ACCOUNTING_FILE, Workers, stream
 
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def replay_log(request: ReplayRequest) -> Outcome:
-    """Replay a prepared log into a run folder, from its beginning or from where an earlier session stopped.
+    """Replay a prepared log into a run folder, from its beginning or from where an earlier attempt stopped.
 
     Raises:
         UserError: the inputs do not fit each other, or the folder may not be used; nothing is overwritten.
@@ -73,7 +73,7 @@ def replay_log(request: ReplayRequest) -> Outcome:
         save_split(split, request.save_split)
     run = open_run(request.out, _record(request, log, settings))
     try:
-        run.begin_session()
+        run.begin_attempt()
         peak_mb = stream(run, request.data, request.bundle, request.workers)
         return _finish(run, split, peak_mb)
     finally:
@@ -132,8 +132,8 @@ def _finish(run: RunFolder, split: Split, peak_mb: float) -> Outcome:
     buffer = BytesIO()
     pq.write_table(windows_table(results), buffer, compression="zstd")
     write_atomically(run.path / WINDOWS_FILE, buffer.getvalue())
-    seconds = seconds_over_sessions(
-        run.session_starts_ms(), [version.committed_at_ms for version in versions], time.time_ns() // 1_000_000
+    seconds = seconds_over_attempts(
+        run.attempt_starts_ms(), [version.committed_at_ms for version in versions], time.time_ns() // 1_000_000
     )
     metrics = {
         "dataset": run.record.dataset,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from dynmm_core.console import print_json, print_table
+from dynmm_core.errors import UserError
 
 
 def pretrain(
@@ -38,12 +39,18 @@ def pretrain(
     json
         Print one JSON document instead of tables.
     """
+    from pydantic import ValidationError
+
     from dynmm_core.adapt.pretrain import PretrainSettings
     from dynmm_core.adapt.pretrain import pretrain as run
     from dynmm_core.datasets.prepared import PreparedLog
 
     begun = time.monotonic()
-    settings = PretrainSettings(profile=profile, seed=seed, threads=threads, device=device)
+    try:
+        settings = PretrainSettings(profile=profile, seed=seed, threads=threads, device=device)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"--{first['loc'][0]}: {first['input']}: {first['msg']}") from error
     bundle = run(PreparedLog.open(data), out, settings)
     seconds = round(time.monotonic() - begun, 1)
     if json:

@@ -128,7 +128,7 @@ class AdaptEngine:
     def _commit(self, events: SlideEvents, windows: list[WindowRow], update_rejected: bool) -> Version:
         """State file first, then the store commit that names it: the commit is the only decision point."""
         number = 0 if self._head is None else self._head.number + 1
-        keep = (number + 1) % self.settings.store_every == 0
+        keep = number % self.settings.store_every == 0
         state = self._states.put(self._loop.trainer.to_bytes())
         draft = Draft(
             run=self.settings.run_name, slide_end_ms=events.slide_end_ms, config_hash=self.settings.config_hash,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from dynmm_core.adapt.catalogue import IdMap
 from dynmm_core.adapt.histories import Histories
@@ -40,8 +40,8 @@ class PretrainSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     profile: Literal["paper", "demo"] = "paper"
-    seed: int = 0
-    threads: int = 2
+    seed: int = Field(0, ge=0, lt=2**31)
+    threads: int = Field(2, ge=1, le=1_024)
     device: str = "cpu"
 
 
@@ -95,6 +95,11 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
     profile = PROFILES[settings.profile]
     cut, newest_ms = read_cut(log)
     tail = Tail.of(cut)
+    if tail.row < MIN_EVENTS // 2:
+        raise UserError(
+            f"timestamp: the last tenth before the cut of {log.name} shares its time with all but {tail.row} events;"
+            " pre-training needs times that tell events apart"
+        )
     model, epochs, trials = _train_head(cut, tail, profile, settings.seed, device)
     with progress("choosing on the tail", TRIALS) as bar:
         tuned = tune(cut, tail, frozen(model, profile.shape, device), settings.seed, bar.advance)

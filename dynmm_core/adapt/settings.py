@@ -26,7 +26,7 @@ class AdaptSettings(BaseModel):
     seed: int = 0
     models: tuple[ModelName, ...] = MODELS
     history: Literal["event", "version"] = "event"
-    publish_delay_ms: int = Field(0, ge=0)
+    publish_delay_ms: int = Field(0, ge=0, le=86_400_000)
     slide_ms: int = Field(3_600_000, ge=300_000, le=86_400_000)
     rank_from_ms: int | None = None
     rank_to_ms: int | None = None
@@ -34,6 +34,6 @@ class AdaptSettings(BaseModel):
     store_every: int = Field(24, ge=1)
     keep_consumed: bool = False
     device: str = "cpu"
-    threads: int = Field(2, ge=1)
+    threads: int = Field(2, ge=1, le=1_024)
     summaries: bool = True
-    adapter_lr: float | None = Field(None, ge=0.0)
+    adapter_lr: float | None = Field(None, ge=0.0, le=1.0, allow_inf_nan=False)

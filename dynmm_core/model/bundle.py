@@ -88,12 +88,14 @@ class Bundle:
         manifest_path = path / _MANIFEST
         if not manifest_path.is_file():
             raise UserError(f"bundle: {path} holds no {_MANIFEST}; make one with `dynmm pretrain DATA --out {path}`")
-        manifest = json.loads(manifest_path.read_text())
+        manifest = _read_manifest(manifest_path)
         if manifest.get("schema_version") != BUNDLE_SCHEMA_VERSION:
             raise UserError(
                 f"bundle: schema_version {manifest.get('schema_version')} of {path} is not {BUNDLE_SCHEMA_VERSION};"
                 " make the bundle again with `dynmm pretrain`"
             )
+        if manifest.get("hash") != _manifest_hash(manifest):
+            raise UserError(f"bundle: {manifest_path} was edited; make the bundle again with `dynmm pretrain`")
         for name, digest in manifest["files"].items():
             if not (path / name).is_file() or _file_hash(path / name) != digest:
                 raise UserError(f"bundle: {path / name} is missing or changed; make the bundle again with `dynmm pretrain`")
@@ -149,11 +151,24 @@ def save_bundle(
     feather.write_feather(pa.table(events), scratch / "events.arrow", compression="zstd")
     files = {file.name: _file_hash(file) for file in sorted(scratch.iterdir())}
     manifest = {"schema_version": BUNDLE_SCHEMA_VERSION, **facts, "files": files, "trials": trials}
-    named = {key: value for key, value in manifest.items() if key != "trials"}
-    manifest["hash"] = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+    manifest["hash"] = _manifest_hash(manifest)
     (scratch / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     scratch.rename(path)
     return Bundle.load(path)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"bundle: {path} is no JSON ({error}); make the bundle again with `dynmm pretrain`") from error
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _manifest_hash(manifest: Mapping[str, Any]) -> str:
+    """Return the hash of all that a bundle is; the trials say how it came about."""
+    named = {key: value for key, value in manifest.items() if key not in ("trials", "hash")}
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
 
 def _contiguous(module: torch.nn.Module) -> dict[str, torch.Tensor]:

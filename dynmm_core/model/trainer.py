@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,7 @@ class OnlineSettings:
     """How the adapter learns online; chosen on the pre-training tail where it says so.
 
     learning_rate and stability_weight (λ_s) are chosen; batch_size, max_steps, negatives, clip_norm, ema_decay fixed.
+    A slide is learned from whole: in batches of batch_size, or larger ones where that would take more than max_steps.
     """
 
     learning_rate: float
@@ -91,7 +93,9 @@ class AdapterTrainer:
         finite = True
         for part in (examples, *rehearsed):
             order = torch.randperm(len(part.positives), generator=generator)
-            for rows in torch.split(order, self.settings.batch_size)[: self.settings.max_steps]:
+            # A large slide takes larger batches, not fewer of its events.
+            size = max(self.settings.batch_size, math.ceil(len(order) / self.settings.max_steps))
+            for rows in torch.split(order, size):
                 finite = finite and self._step(part, rows, generator)
         if finite and all(bool(torch.isfinite(p).all()) for p in self.adapter.parameters()):
             return True

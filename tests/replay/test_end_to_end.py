@@ -150,7 +150,7 @@ def test_killed_in_the_middle_and_resumed_equals_undisturbed(
     tiny.replay(run, options, processes=processes)
 
     assert Found.of(run) == undisturbed
-    assert len((run / "sessions.jsonl").read_text().splitlines()) == 2
+    assert len((run / "attempts.jsonl").read_text().splitlines()) == 2
 
 
 def command(tiny: Tiny, run: Path, options: dict[str, Any], processes: int) -> list[str]:

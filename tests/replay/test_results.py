@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from dynmm_core.metrics.ranking import METRICS
+from replay.attempts import seconds_over_attempts
 from replay.results import collect, model_figures, ratio_interval, windows_table
-from replay.sessions import seconds_over_sessions
 
 HOUR_MS = 3_600_000
 
@@ -94,7 +94,7 @@ def test_an_undefined_ratio_is_none() -> None:
     assert ratio_interval(collect([commit(row(0, "static", 1, 1.0))], ["static"]), "adapted", "static") is None
 
 
-def test_a_killed_session_counts_until_its_last_commit() -> None:
+def test_a_killed_attempt_counts_until_its_last_commit() -> None:
     #  start 1,000 … commits 2,000 and 5,000 … killed … start 60,000 … now 62,500
-    assert seconds_over_sessions([1_000, 60_000], [2_000, 5_000, 61_000], 62_500) == pytest.approx(4.0 + 2.5)
-    assert seconds_over_sessions([1_000, 60_000], [], 62_500) == pytest.approx(2.5)
+    assert seconds_over_attempts([1_000, 60_000], [2_000, 5_000, 61_000], 62_500) == pytest.approx(4.0 + 2.5)
+    assert seconds_over_attempts([1_000, 60_000], [], 62_500) == pytest.approx(2.5)

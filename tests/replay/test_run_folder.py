@@ -110,11 +110,11 @@ def test_two_processes_never_work_in_one_run(tmp_path: Path) -> None:
     open_run(tmp_path / "run", record()).close()
 
 
-def test_sessions_are_remembered(tmp_path: Path) -> None:
+def test_attempts_are_remembered(tmp_path: Path) -> None:
     for expected in (1, 2):
         run = open_run(tmp_path / "run", record())
-        run.begin_session()
-        starts = run.session_starts_ms()
+        run.begin_attempt()
+        starts = run.attempt_starts_ms()
         assert len(starts) == expected
         assert starts == sorted(starts)
         run.close()

@@ -76,6 +76,13 @@ def test_a_changed_file_is_noticed(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"items\.arrow is missing or changed"):
         Bundle.load(copy)
     manifest = json.loads((copy / "bundle.json").read_text())
+    edited = {**manifest, "choices": {**manifest["choices"], "adapter_lr": 0.5}}
+    (copy / "bundle.json").write_text(json.dumps(edited))
+    with pytest.raises(UserError, match="edited"):
+        Bundle.load(copy)
+    (copy / "bundle.json").write_text("{")
+    with pytest.raises(UserError, match="no JSON"):
+        Bundle.load(copy)
     (copy / "bundle.json").write_text(json.dumps({**manifest, "schema_version": 99}))
     with pytest.raises(UserError, match="schema_version 99"):
         Bundle.load(copy)
