@@ -141,6 +141,16 @@ def test_a_delayed_version_is_not_seen_before_its_time() -> None:
     assert (every[1].event_time_ms[: early.stop] < split).all() and (every[1].event_time_ms[late.start :] >= split).all()
 
 
+def test_after_an_empty_hour_the_last_version_is_served_as_it_was() -> None:
+    log = stream()
+    first, second, *_ = slides(log, CUT)
+    loop = loop_over(log)
+    loop.step(first)
+    later = replace(second, slide_end_ms=second.slide_end_ms + 5 * HOUR_MS, event_time_ms=second.event_time_ms + 5 * HOUR_MS)
+    (request,) = loop._requests(later)
+    assert request.published.activity.as_of_ms == first.slide_end_ms
+
+
 def test_version_history_shows_nothing_of_the_running_slide() -> None:
     log = stream()
     slide = next(slides(log, CUT))

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from dynmm_core.cli import main
+from dynmm_core.datasets.checked import Options
+from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.errors import CheckFailed, UserError
+from simulators.output import write_stream
+from simulators.world import StreamSettings
 
 HEAVY = ("torch", "duckdb", "pyarrow", "bytewax", "deltalake", "numpy")
 
@@ -38,6 +42,34 @@ def test_a_missing_folder_is_one_line_on_stderr(tmp_path: Path, capsys: pytest.C
     assert shown.out == ""
     assert shown.err.count("\n") == 1 and "dynmm data prepare" in shown.err
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--threads", "0"), ("--seed", "-1"), ("--device", "abacus")])
+def test_an_impossible_option_of_pretrain_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    write_stream(tmp_path / "raw", StreamSettings(events=2_000, users=50, items=60, online_hours=6))
+    prepare_folder(tmp_path / "raw", tmp_path / "data", Options())
+    assert exit_code("pretrain", str(tmp_path / "data"), "--out", str(tmp_path / "b"), option, value) == 2
+    shown = capsys.readouterr().err
+    assert option in shown and value in shown and shown.count("\n") == 1
+
+
+def test_times_that_tell_nothing_apart_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"u{n % 50},i{n % 70},1700000000000\n" for n in range(3_000))
+    (tmp_path / "raw").mkdir()
+    # Without ids, wholly identical rows would be one event.
+    numbered = "".join(f"e{n},{line}\n" for n, line in enumerate(rows.splitlines()))
+    (tmp_path / "raw/interactions.csv").write_text("event_id,user_id,item_id,timestamp\n" + numbered)
+    prepare_folder(tmp_path / "raw", tmp_path / "data", Options())
+    assert exit_code("pretrain", str(tmp_path / "data"), "--out", str(tmp_path / "b")) == 2
+    assert "times that tell events apart" in capsys.readouterr().err
+
+
+def test_a_path_through_a_file_is_a_user_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert exit_code("simulate", "--out", str(tmp_path / "file/out"), "--events", "2000", "--users", "50") == 2
+    assert "Not a directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("raised", "code"), [(UserError("x"), 2), (CheckFailed("x"), 3), (RuntimeError("x"), 1)])

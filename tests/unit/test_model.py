@@ -158,6 +158,17 @@ def test_a_regulariser_and_rehearsed_examples_change_what_is_learned() -> None:
     assert rehearsing.updates == 2 * free.updates
 
 
+def test_a_large_slide_is_learned_from_whole_in_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = base()
+    settings = OnlineSettings(learning_rate=1e-2, stability_weight=0.0, batch_size=4, max_steps=3)
+    learner = new_trainer(frozen, settings, seed=1)
+    steps: list[list[int]] = []
+    monkeypatch.setattr(learner, "_step", lambda _, rows, __: steps.append(rows.tolist()) or True)
+    learner.learn(examples(frozen, n=40), 1)
+    assert len(steps) == 3
+    assert sorted(row for step in steps for row in step) == list(range(40))
+
+
 def test_a_rate_of_zero_learns_nothing() -> None:
     frozen = base()
     learner = trainer(frozen, rate=0.0)
