@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# As the command line does: threads that spin while they wait starve each other where cores are shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
