@@ -16,8 +16,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from dynmm_core.adapt.settings import MODELS, ModelName
 from dynmm_core.errors import UserError
+from dynmm_core.quantities import DurationMs, TimeMs, format_duration
 from dynmm_core.windows.horizons import PANE_MS
-from replay.quantities import DurationMs, TimeMs, format_duration
 from replay.splits import Split
 
 DAY_MS = 86_400_000

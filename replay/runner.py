@@ -117,7 +117,7 @@ def _record(request: ReplayRequest, log: PreparedLog, settings: ReplaySettings) 
 
 
 def _results(store: LatentStore, settings: ReplaySettings) -> Results:
-    return collect((version.metrics for version in store.log()), settings.models)
+    return collect((version.metrics for version in store.active()), settings.models)
 
 
 def _accounting(path: Path) -> dict[str, int]:
@@ -127,7 +127,7 @@ def _accounting(path: Path) -> dict[str, int]:
 def _finish(run: RunFolder, split: Split, peak_mb: float) -> Outcome:
     """Write windows.parquet, then metrics.json, whose presence says that the run is finished."""
     store, settings = LatentStore.open(run.store_path), run.record.config
-    versions = store.log()
+    versions = store.active()
     results = collect((version.metrics for version in versions), settings.models)
     buffer = BytesIO()
     pq.write_table(windows_table(results), buffer, compression="zstd")

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dynmm_core.adapt.strata import WINDOW_MS
 from dynmm_core.errors import UserError
+from dynmm_core.quantities import format_time
 from replay.files import write_atomically
-from replay.quantities import format_time
 
 
 class Log(Protocol):

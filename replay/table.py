@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dynmm_core.metrics.ranking import METRICS
-from replay.quantities import format_duration
+from dynmm_core.quantities import format_duration
 from replay.results import Ratio
 
 HEADERS = ("model", *(name.upper() for name in METRICS), "staleness")

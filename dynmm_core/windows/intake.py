@@ -7,7 +7,8 @@ import orjson
 import pyarrow as pa
 
 from dynmm_core.events.letters import BadEvent, Decoded
-from dynmm_core.windows.clock import NEVER_MS, PartitionClock
+from dynmm_core.windows.clock import DRAINED_MS, NEVER_MS, PartitionClock, Reading
+from dynmm_core.windows.progress import IdleCut, PartitionTally, ReadPoint, ReadPoints, start_point
 from dynmm_core.windows.seen import RecentIds
 
 
@@ -23,21 +24,11 @@ class LateEvent:
 
 
 @dataclass(frozen=True)
-class PartitionTally:
-    """Events of one partition since its start; an undecodable message counts 1. ``duplicate``: only those that were late too."""
-
-    partition: int
-    read: int
-    late: int
-    duplicate: int
-    dead: int
-
-
-@dataclass(frozen=True)
 class Taken:
     """The outcome for a run of messages. ``closed_through_ms`` is None unless the clock passed a slide with them.
 
-    ``kept`` (n,) bool: which of the decoded events are among ``events``; None if all are.
+    ``kept`` (n,) bool: which of the decoded events are among ``events``; None if all are. Where the clock passed a slide,
+    ``point`` is the place from which everything behind that slide can be read again; ``cut`` is the idle cut that moved it.
     """
 
     events: pa.RecordBatch | None
@@ -46,6 +37,8 @@ class Taken:
     dead: tuple[BadEvent, ...]
     closed_through_ms: int | None
     tally: PartitionTally
+    point: ReadPoint | None = None
+    cut: IdleCut | None = None
 
 
 class Intake:
@@ -54,64 +47,131 @@ class Intake:
     Events more than ``max_skew_ms`` after their recorded ``ingest_time_ms`` are dead and move no clock; without that column, or
     with None, nothing is checked. A late event that was read before is a duplicate while it is late by less than a slide,
     after that late: what a partition must remember stays bounded.
+
+    A resumed partition begins at ``start``; of what it reads again, events of slides that end by ``resumed_through_ms`` are
+    counted and not passed on.
     """
 
-    def __init__(self, topic: str, partition: int, slide_ms: int, allowed_lateness_ms: int, max_skew_ms: int | None) -> None:
+    def __init__(
+        self, topic: str, partition: int, slide_ms: int, allowed_lateness_ms: int, max_skew_ms: int | None,
+        start: ReadPoint | None = None, resumed_through_ms: int = NEVER_MS,
+    ) -> None:  # fmt: skip
         self._topic, self._partition = topic, partition
-        self._allowed_lateness_ms, self._max_skew_ms = allowed_lateness_ms, max_skew_ms
+        self._max_skew_ms = max_skew_ms
         self._slide_ms = slide_ms
-        self._clock = PartitionClock(slide_ms, allowed_lateness_ms)
+        start = start or start_point(partition, 0)
+        self._clock = PartitionClock(slide_ms, allowed_lateness_ms, start.newest_ms, start.floor_ms)
+        self._points = ReadPoints(start.memory_offset, slide_ms, allowed_lateness_ms)
         self._seen = RecentIds(slide_ms)
-        self._read = self._late = self._duplicate = self._dead = 0
+        self._tally = start.tally
+        self._offset = start.offset
+        self._resumed_through_ms = resumed_through_ms
 
-    def take(self, decoded: Decoded) -> Taken:
-        """Take in the next run of messages of this partition."""
+    @property
+    def tally(self) -> PartitionTally:
+        """Events so far, by what became of them."""
+        return self._tally
+
+    @property
+    def newest_ms(self) -> int:
+        """Newest event time so far, ``NEVER_MS`` before the first."""
+        return self._clock.newest_ms
+
+    @property
+    def closed_through_ms(self) -> int:
+        """The end of the newest slide that this partition has closed."""
+        return self._clock.closed_through_ms
+
+    def take(self, decoded: Decoded, next_offset: int | None = None, ingested_ms: np.ndarray | None = None) -> Taken:
+        """Take in the next run of messages of this partition; ``next_offset`` is the one behind them, if known.
+
+        ``ingested_ms`` (n,) int64: the broker's time of each event, which counts where an event has no ``ingest_time_ms``.
+        """
+        before = self._point()
+        if next_offset is not None:
+            self._offset = next_offset
         events, dead = decoded.events, decoded.bad
-        self._read += events.num_rows + len(dead)
-        skew_ms = self._skew(events)
+        read = events.num_rows + len(dead)
+        skew_ms = self._skew(events, ingested_ms)
         kept: np.ndarray | None = None
         if skew_ms is not None:
             kept = skew_ms <= (self._max_skew_ms or 0)
             dead = (*dead, *self._skewed_letters(decoded, skew_ms, ~kept))
             events = events.filter(pa.array(kept))
-        self._dead += len(dead)
         if not events.num_rows:
-            return Taken(None, kept, (), dead, None, self._tally())
+            self._count(read=read, dead=len(dead))
+            return Taken(None, kept, (), dead, None, self._tally)
         offsets = decoded.offsets if kept is None else decoded.offsets[kept]
-        newest_before = self._clock.newest_ms
         times = events.column("event_time_ms").to_numpy()
+        limits_ms = self._clock.limits_ms(times)
         reading = self._clock.read(times)
-        late_by_ms = self._late_by(times, newest_before) if reading.late.any() else np.zeros(len(times), np.int64)
-        repeated = self._seen.repeated(events, reading.late & (late_by_ms < self._slide_ms))
-        self._seen.forget(reading.closed_through_ms - self._slide_ms)
-        letters: tuple[LateEvent, ...] = ()
-        if reading.late.any():
-            letters = self._late_letters(events, offsets, reading.late & ~repeated, late_by_ms)
-            self._late += len(letters)
-            self._duplicate += int(repeated.sum())
-            in_time = ~reading.late
+        self._points.passed(before, self._clock.newest_ms)
+        letters, in_time, duplicates = self._late(events, offsets, times, limits_ms, reading)
+        self._count(read=read, dead=len(dead), late=len(letters), duplicate=duplicates)
+        if in_time is not None:
             events = events.filter(pa.array(in_time))
-            if kept is None:
-                kept = in_time
-            else:
-                kept[kept] = in_time
+            kept = in_time if kept is None else _narrowed(kept, in_time)
         through = reading.closed_through_ms if reading.passed else None
-        return Taken(events if events.num_rows else None, kept, letters, dead, through, self._tally())
+        point = self._points.behind(through, self._point()) if through is not None else None
+        return Taken(events if events.num_rows else None, kept, letters, dead, through, self._tally, point)
+
+    def remember(self, decoded: Decoded, ingested_ms: np.ndarray | None = None) -> None:
+        """Take in messages before the start point: known to late duplicates, and nothing else."""
+        events, skew_ms = decoded.events, self._skew(decoded.events, ingested_ms)
+        if skew_ms is not None:
+            events = events.filter(pa.array(skew_ms <= (self._max_skew_ms or 0)))
+        if events.num_rows:
+            self._seen.repeated(events, np.zeros(events.num_rows, bool))
 
     def drain(self) -> Taken:
         """The last item of a partition that ends: closes every slide for it."""
-        return Taken(None, None, (), (), self._clock.drain().closed_through_ms, self._tally())
+        return self.cut(DRAINED_MS)
 
-    def _tally(self) -> PartitionTally:
-        return PartitionTally(self._partition, self._read, self._late, self._duplicate, self._dead)
+    def cut(self, closed_through_ms: int, offset: int | None = None) -> Taken:
+        """Apply an idle cut at ``offset``, by default the one reached: the clock moves to ``closed_through_ms``."""
+        cut = IdleCut(self._partition, self._offset if offset is None else offset, closed_through_ms)
+        reading = self._clock.advance_to(closed_through_ms)
+        if not reading.passed:
+            return Taken(None, None, (), (), None, self._tally, None, cut)
+        point = self._points.behind(reading.closed_through_ms, self._point())
+        return Taken(None, None, (), (), reading.closed_through_ms, self._tally, point, cut)
 
-    def _skew(self, events: pa.RecordBatch) -> np.ndarray | None:
+    def _point(self) -> ReadPoint:
+        return ReadPoint(self._offset, self._offset, self._clock.newest_ms, self._clock.floor_ms, self._tally)
+
+    def _count(self, read: int, dead: int, late: int = 0, duplicate: int = 0) -> None:
+        so_far = self._tally
+        self._tally = PartitionTally(
+            self._partition, so_far.read + read, so_far.late + late, so_far.duplicate + duplicate, so_far.dead + dead
+        )
+
+    def _late(
+        self, events: pa.RecordBatch, offsets: np.ndarray, times: np.ndarray, limits_ms: np.ndarray, reading: Reading
+    ) -> tuple[tuple[LateEvent, ...], np.ndarray | None, int]:
+        """Letters of late events; which events (n,) go on, None if all; how many of the late ones had come before."""
+        late_by_ms = limits_ms - (times // self._slide_ms + 1) * self._slide_ms
+        repeated = self._seen.repeated(events, reading.late & (late_by_ms < self._slide_ms))
+        self._seen.forget(reading.closed_through_ms - self._slide_ms)
+        in_time = ~reading.late
+        letters: tuple[LateEvent, ...] = ()
+        if reading.late.any():
+            letters = self._late_letters(events, offsets, reading.late & ~repeated, late_by_ms)
+        if self._resumed_through_ms != NEVER_MS:
+            # Read again after a resume, these are in slides that were sent; they were counted with them.
+            in_time &= (times // self._slide_ms + 1) * self._slide_ms > self._resumed_through_ms
+        return letters, None if in_time.all() else in_time, int(repeated.sum())
+
+    def _skew(self, events: pa.RecordBatch, ingested_ms: np.ndarray | None) -> np.ndarray | None:
         """Event time minus ingest time (n,) where some exceeds the bound; None where all is well or unknown."""
-        if self._max_skew_ms is None or "ingest_time_ms" not in events.schema.names:
+        if self._max_skew_ms is None or not events.num_rows:
             return None
         times = events.column("event_time_ms").to_numpy()
-        ingested = events.column("ingest_time_ms").fill_null(-NEVER_MS).to_numpy()
-        skew_ms: np.ndarray = times - ingested
+        if "ingest_time_ms" in events.schema.names:
+            given = events.column("ingest_time_ms").fill_null(-NEVER_MS).to_numpy()
+            ingested_ms = given if ingested_ms is None else np.where(given == -NEVER_MS, ingested_ms, given)
+        if ingested_ms is None:
+            return None
+        skew_ms: np.ndarray = times - ingested_ms
         return skew_ms if (skew_ms > self._max_skew_ms).any() else None
 
     def _skewed_letters(self, decoded: Decoded, skew_ms: np.ndarray, skewed: np.ndarray) -> tuple[BadEvent, ...]:
@@ -121,13 +181,6 @@ class Intake:
             for row, skew, offset in zip(rows, skew_ms[skewed], decoded.offsets[skewed], strict=True)
         )  # fmt: skip
 
-    def _late_by(self, times: np.ndarray, newest_before: int) -> np.ndarray:
-        """How far behind the clock the slide of each event ended (n,), in ms; negative for events in time."""
-        newest = np.maximum.accumulate(np.concatenate(([newest_before], times[:-1])))
-        slide_end_ms = (times // self._slide_ms + 1) * self._slide_ms
-        late_by_ms: np.ndarray = newest - self._allowed_lateness_ms - slide_end_ms
-        return late_by_ms
-
     def _late_letters(
         self, events: pa.RecordBatch, offsets: np.ndarray, late: np.ndarray, late_by_ms: np.ndarray
     ) -> tuple[LateEvent, ...]:
@@ -136,6 +189,13 @@ class Intake:
             LateEvent(_as_json(row), self._topic, self._partition, int(offset), int(missed))
             for row, offset, missed in zip(rows, offsets[late], late_by_ms[late], strict=True)
         )
+
+
+def _narrowed(kept: np.ndarray, further: np.ndarray) -> np.ndarray:
+    """``kept`` (n,) with those of its true places taken out that are false in ``further``."""
+    narrowed = kept.copy()
+    narrowed[kept] = further
+    return narrowed
 
 
 def _as_json(row: dict[str, object]) -> bytes:

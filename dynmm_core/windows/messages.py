@@ -7,8 +7,10 @@ from typing import Literal
 
 import pyarrow as pa
 
+from dynmm_core.windows.progress import ShardProgress
+
 MAX_CHUNK_BYTES = 512 * 1024
-ChunkKind = Literal["events", "counts"]
+ChunkKind = Literal["events", "counts", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class EndMarker:
     """This bucket's slide is complete: so many chunks, hashing to ``digest``, of so many events.
 
     ``closed_through_ms`` >= ``slide_end_ms``: no events lie between the two. A marker without chunks says only that.
-    ``pending``: events that the bucket holds for later slides.
+    ``progress``: the bucket behind this slide, and where reading goes on behind ``closed_through_ms``; no part of the digest.
     """
 
     run: str
@@ -44,7 +46,18 @@ class EndMarker:
     digest: str
     events: int
     duplicates: int
-    pending: int
+    progress: ShardProgress
+
+
+@dataclass(frozen=True)
+class ShardState:
+    """State that a bucket carries behind a slide: kept under its hash, which the end marker behind it names."""
+
+    run: str
+    shard: str
+    slide_end_ms: int
+    digest: str
+    payload: bytes
 
 
 SlideMessage = Chunk | EndMarker

@@ -1,37 +1,71 @@
 """One user bucket: collects events by slide, and closes a slide when every partition's clock has passed it."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from dynmm_core.events.decode import concat_events
+from dynmm_core.events.hashing import hash64
 from dynmm_core.windows.clock import NEVER_MS
 from dynmm_core.windows.counts import count_items
-from dynmm_core.windows.messages import Chunk, ChunkKind, EndMarker, SlideMessage, digest_of, hash_of, pack
+from dynmm_core.windows.messages import Chunk, ChunkKind, EndMarker, ShardState, SlideMessage, digest_of, hash_of, pack
 from dynmm_core.windows.order import drop_duplicates, sort_canonically
+from dynmm_core.windows.pairs import PairSettings, UserTails, count_pairs
+from dynmm_core.windows.progress import IdleCut, ReadPoint, ShardProgress, newest_cuts
+from dynmm_core.windows.sample import sample_events
 
 _BATCHES_BEFORE_MERGE = 256  # single rows are merged in groups: a batch of one row costs kilobytes
 
 
+@dataclass(frozen=True)
+class ShardSettings:
+    """What a bucket makes of a slide: its length, how many events it ships (None: all), which pairs it counts (None: none)."""
+
+    slide_ms: int
+    max_train_events: int | None = None
+    pairs: PairSettings | None = None
+
+
 class ShardWindow:
-    """Slides of one bucket, as a state machine of (events, clock) in and chunks and end markers out.
+    """Slides of one bucket, as a state machine of (events, clock) in and chunks, state and end markers out.
 
     A partition's clock must come in with or behind the events that moved it. What is in a slide depends on the events alone;
-    the clocks decide only when it is sent.
+    the clocks decide only when it is sent. A resumed bucket goes on behind ``resumed_through_ms`` with the progress and the
+    users' newest items that it had there.
     """
 
-    def __init__(self, run: str, shard: str, partitions: Iterable[int], slide_ms: int) -> None:
-        self._run, self._shard, self._slide_ms = run, shard, slide_ms
+    def __init__(
+        self, run: str, shard: str, partitions: Iterable[int], settings: ShardSettings,
+        resumed_through_ms: int = NEVER_MS, progress: ShardProgress | None = None, tails: bytes | None = None,
+    ) -> None:  # fmt: skip
+        self._run, self.shard, self._settings = run, shard, settings
+        self._slide_ms = settings.slide_ms
         self._clocks = dict.fromkeys(partitions, NEVER_MS)
+        self._points: dict[int, deque[tuple[int, ReadPoint]]] = {partition: deque() for partition in self._clocks}
         self._open: dict[int, _OpenSlide] = {}
-        self._closed_through_ms = NEVER_MS
+        self._closed_through_ms = resumed_through_ms
+        self._progress = progress or ShardProgress()
+        self._cuts = set(self._progress.cuts)
+        self._tails = UserTails.empty() if tails is None else UserTails.from_bytes(tails)
         self._pending = 0
 
     @property
     def pending(self) -> int:
         """Events that wait in open slides."""
         return self._pending
+
+    @property
+    def open_slides(self) -> int:
+        """Slides that hold events and are not sent."""
+        return len(self._open)
+
+    @property
+    def progress(self) -> ShardProgress:
+        """Totals and state behind the newest slide sent."""
+        return self._progress
 
     def add(self, events: pa.RecordBatch) -> None:
         """Take in events of open slides, in any order.
@@ -42,7 +76,7 @@ class ShardWindow:
         slides = events.column("event_time_ms").to_numpy() // self._slide_ms
         first, last = int(slides.min()), int(slides.max())
         if (first + 1) * self._slide_ms <= self._closed_through_ms:
-            raise ValueError(f"{self._shard}: an event of slide {first * self._slide_ms} came after it was closed")
+            raise ValueError(f"{self.shard}: an event of slide {first * self._slide_ms} came after it was closed")
         self._pending += events.num_rows
         if first == last:
             self._slide(first).add(events)
@@ -54,9 +88,16 @@ class ShardWindow:
         for start, end in zip(starts, np.r_[starts[1:], len(slides)], strict=True):
             self._slide(int(slides[start])).add(events.slice(start, end - start))
 
-    def advance(self, partition: int, closed_through_ms: int) -> Iterator[SlideMessage]:
-        """Move a partition's clock; send the slides that every clock has now passed, in order."""
-        self._clocks[partition] = max(self._clocks[partition], closed_through_ms)
+    def advance(
+        self, partition: int, closed_through_ms: int | None, point: ReadPoint | None = None, cut: IdleCut | None = None
+    ) -> Iterator[SlideMessage | ShardState]:
+        """Move a partition's clock, unless None; send the slides that every clock has now passed, in order."""
+        if closed_through_ms is not None:
+            self._clocks[partition] = max(self._clocks[partition], closed_through_ms)
+            if point is not None:
+                self._points[partition].append((closed_through_ms, point))
+        if cut is not None:
+            self._cuts.add(cut)
         through = min(self._clocks.values())
         if through <= self._closed_through_ms:
             return
@@ -66,23 +107,59 @@ class ShardWindow:
             end_ms = (slide + 1) * self._slide_ms
             yield from self._send(end_ms, self._open.pop(slide), through if slide == closing[-1] else end_ms)
         if not closing:
-            yield EndMarker(self._run, self._shard, through, through, 0, digest_of(()), 0, 0, self.pending)
+            self._step_progress(through, 0, 0)
+            yield EndMarker(self._run, self.shard, through, through, 0, digest_of(()), 0, 0, self._progress)
 
     def _slide(self, slide: int) -> "_OpenSlide":
         return self._open.setdefault(slide, _OpenSlide())
 
-    def _send(self, end_ms: int, slide: "_OpenSlide", through: int) -> Iterator[SlideMessage]:
+    def _send(self, end_ms: int, slide: "_OpenSlide", through: int) -> Iterator[SlideMessage | ShardState]:
         self._pending -= slide.rows
         events = drop_duplicates(sort_canonically(slide.table()))
-        kinds: tuple[tuple[ChunkKind, pa.Table], ...] = (("events", events), ("counts", count_items(events)))
-        payloads = [(kind, payload) for kind, table in kinds for payload in pack(table)]
-        chunks = [Chunk(self._run, self._shard, end_ms, index, kind, payload) for index, (kind, payload) in enumerate(payloads)]
+        duplicates = slide.rows - events.num_rows
+        tables: list[tuple[ChunkKind, pa.Table]] = [
+            ("events", sample_events(events, self._settings.max_train_events)),
+            ("counts", count_items(events)),
+        ]
+        state = None
+        if self._settings.pairs is not None:
+            tables.append(("pairs", self._count_pairs(events, end_ms, self._settings.pairs)))
+            payload = self._tails.to_bytes()
+            state = ShardState(self._run, self.shard, end_ms, hash_of(payload).hex(), payload)
+        payloads = [(kind, payload) for kind, table in tables for payload in pack(table)]
+        chunks = [Chunk(self._run, self.shard, end_ms, index, kind, payload) for index, (kind, payload) in enumerate(payloads)]
         yield from chunks
+        if state is not None:
+            yield state
+        self._step_progress(end_ms, events.num_rows, duplicates, state)
         digest = digest_of(hash_of(chunk.payload) for chunk in chunks)
         yield EndMarker(
-            self._run, self._shard, end_ms, through, len(chunks), digest,
-            events.num_rows, slide.rows - events.num_rows, self.pending,
+            self._run, self.shard, end_ms, through, len(chunks), digest, events.num_rows, duplicates, self._progress
         )  # fmt: skip
+
+    def _count_pairs(self, events: pa.Table, end_ms: int, pairs: PairSettings) -> pa.Table:
+        users, items = hash64(events["user_id"]), hash64(events["item_id"])
+        counts, self._tails = count_pairs(self._tails, users, items, events["event_time_ms"].to_numpy(), end_ms, pairs)
+        return counts.to_table()
+
+    def _step_progress(self, end_ms: int, used: int, duplicates: int, state: ShardState | None = None) -> None:
+        points = {partition: point for partition in self._clocks if (point := self._point_for(partition, end_ms)) is not None}
+        self._cuts = set(newest_cuts(self._cuts, points))
+        self._progress = ShardProgress(
+            used=self._progress.used + used,
+            duplicates=self._progress.duplicates + duplicates,
+            pending=self._pending,
+            tails=self._progress.tails if state is None else state.digest,
+            points=points,
+            cuts=tuple(sorted(self._cuts, key=astuple)),
+        )
+
+    def _point_for(self, partition: int, end_ms: int) -> ReadPoint | None:
+        """The newest known point of a partition that lies before everything behind ``end_ms``."""
+        points = self._points[partition]
+        while len(points) > 1 and points[1][0] <= end_ms:
+            points.popleft()
+        return points[0][1] if points and points[0][0] <= end_ms else self._progress.points.get(partition)
 
 
 class _OpenSlide:

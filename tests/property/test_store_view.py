@@ -1,6 +1,6 @@
 """The store against dictionaries: views, times and hashes hold for any sequence of commits."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynmm_core.errors import UserError
-from dynmm_core.store import Draft, LatentRows, LatentStore
+from dynmm_core.store import Draft, LatentRows, LatentStore, StateFiles
 
 Key = tuple[str, str]
 KEYS = st.tuples(st.sampled_from(["item", "user"]), st.sampled_from(["a", "b", "ä", "🎵", "B", "\uffff", "a b", "10", "9", "é"]))
@@ -69,6 +69,63 @@ def check(store: LatentStore, views: list[dict[Key, bytes] | None], ends: list[i
         assert store.as_of(moment).number == max(n for n, end in enumerate(ends) if end <= moment)
     with pytest.raises(UserError, match="no version at"):
         store.as_of(ends[0] - 1)
+
+
+# Latents that a commit changes, or: go back to the active version at this share of the way, skipping what lies behind or not.
+STEPS = st.lists(st.one_of(CHANGES, st.tuples(st.floats(0.0, 0.99), st.booleans())), min_size=1, max_size=10)
+
+
+@dataclass
+class Branching:
+    """A store as anybody would write it down: every version's whole view, the active numbers, and how far the slides got."""
+
+    views: list[dict[Key, bytes]] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    active: list[int] = field(default_factory=list)
+    through: int = 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(STEPS)
+def test_views_and_times_follow_the_active_chain_through_any_rollbacks(
+    steps: list[dict[Key, tuple[float, float]] | tuple[float, bool]],
+) -> None:
+    with TemporaryDirectory() as folder:
+        store, model, run = LatentStore.create_or_open(Path(folder), 2), Branching(), "r"
+        state = StateFiles(Path(folder) / "state").put({"a": b"1"})
+        for step in steps:
+            if isinstance(step, dict):
+                model.through += 1
+                before = model.views[model.active[-1]] if model.active else {}
+                store.commit(Draft(run, model.through, "c", "b", state, rows_of(step), True), store.head())
+                model.views.append(before | as_dict(rows_of(step)))
+                model.ends.append(model.through)
+                model.active.append(len(model.views) - 1)
+            elif model.active:
+                place = int(step[0] * len(model.active))
+                if place == len(model.active) - 1 and model.through == model.ends[model.active[place]]:
+                    continue  # the head is no version to go back to
+                run = store.rollback(model.active[place], skip=step[1]).run
+                model.active = model.active[: place + 1]
+                model.through = model.through if step[1] else model.ends[model.active[-1]]
+        for reader in (store, LatentStore.open(Path(folder))):
+            check_branches(reader, model)
+
+
+def check_branches(store: LatentStore, model: Branching) -> None:
+    assert [version.number for version in store.log()] == list(range(len(model.views)))
+    assert [version.number for version in store.active()] == model.active
+    newest = store.newest_slide()
+    assert (newest.slide_end_ms if newest else 0) == model.through
+    for number, view in enumerate(model.views):
+        assert as_dict(store.at(number).rows) == view
+    for moment in range(model.ends[model.active[0]] if model.active else 1, max(model.ends, default=0) + 1):
+        assert store.as_of(moment).number == max(number for number in model.active if model.ends[number] <= moment)
+    told = store.sql("SELECT number FROM versions WHERE active ORDER BY number")["number"].to_pylist()
+    assert told == model.active
+    taken = {model.ends[number] for number in model.active} | {version.slide_end_ms for version in store.skipped()}
+    # Every slide up to the newest one was learned from or is known as skipped: none fell between two branches.
+    assert taken == set(range(1, model.through + 1))
 
 
 @settings(max_examples=100, deadline=None)

@@ -15,7 +15,7 @@ from dynmm_core.windows.buckets import BUCKET_KEYS, buckets_of, split_by_bucket
 from dynmm_core.windows.horizons import PANE_MS
 from dynmm_core.windows.intake import Intake, Taken
 from dynmm_core.windows.messages import Chunk, SlideMessage
-from dynmm_core.windows.shard import ShardWindow
+from dynmm_core.windows.shard import ShardSettings, ShardWindow
 from dynmm_core.windows.slides import Slide, SlideAssembler
 
 SLIDE_MS = 2 * PANE_MS
@@ -81,7 +81,7 @@ def run_pipeline(
 ) -> tuple[list[Slide], list[Taken], list[SlideMessage]]:
     """The state machines joined by hand; ``turns`` says in which order the partitions are read."""
     intakes = [Intake("log", part, SLIDE_MS, lateness_ms, None) for part in range(partitions)]
-    shards = [ShardWindow("run", key, range(partitions), SLIDE_MS) for key in BUCKET_KEYS]
+    shards = [ShardWindow("run", key, range(partitions), ShardSettings(SLIDE_MS)) for key in BUCKET_KEYS]
     assembler = SlideAssembler("run", BUCKET_KEYS, SLIDE_MS)
     logs = [[event for event in log if partition_of(event, partitions) == part] for part in range(partitions)]
     slides: list[Slide] = []
@@ -198,7 +198,7 @@ def test_a_bucket_sends_the_same_bytes_whatever_the_batches(log: list[Event], ba
 
 
 def test_an_event_behind_every_clock_is_refused_by_the_bucket() -> None:
-    shard = ShardWindow("run", "user-00", [0], SLIDE_MS)
+    shard = ShardWindow("run", "user-00", [0], ShardSettings(SLIDE_MS))
     list(shard.advance(0, START_MS + SLIDE_MS))
     with pytest.raises(ValueError, match="after it was closed"):
         shard.add(as_batch([Event(START_MS, "e", "u", "i")]))

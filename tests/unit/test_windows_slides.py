@@ -13,7 +13,7 @@ from dynmm_core.windows.clock import DRAINED_MS, PartitionClock
 from dynmm_core.windows.intake import Intake
 from dynmm_core.windows.messages import MAX_CHUNK_BYTES, Chunk, EndMarker, pack
 from dynmm_core.windows.order import sort_canonically
-from dynmm_core.windows.shard import ShardWindow
+from dynmm_core.windows.shard import ShardSettings, ShardWindow
 from dynmm_core.windows.slides import SlideAssembler, SlideConflict
 
 HOUR = 3_600_000
@@ -26,7 +26,7 @@ def batch(*events: tuple[int, str, str, str], **further: list[object]) -> pa.Rec
 
 
 def messages_of(shard: str, *events: tuple[int, str, str, str], through: int = DRAINED_MS) -> list[Chunk | EndMarker]:
-    window = ShardWindow("run", shard, [0], HOUR)
+    window = ShardWindow("run", shard, [0], ShardSettings(HOUR))
     if events:
         window.add(batch(*events))
     return list(window.advance(0, through))
@@ -89,15 +89,15 @@ def test_events_of_a_slide_are_ordered_by_time_then_id_as_text() -> None:
 
 
 def test_a_run_of_empty_slides_costs_one_marker() -> None:
-    window = ShardWindow("run", "user-00", [0], HOUR)
+    window = ShardWindow("run", "user-00", [0], ShardSettings(HOUR))
     window.add(batch((5, "a", "u", "i"), (1000 * HOUR, "b", "u", "i")))
     sent = list(window.advance(0, 1000 * HOUR))
     (marker,) = [message for message in sent if isinstance(message, EndMarker)]
-    assert (marker.slide_end_ms, marker.closed_through_ms, marker.events, marker.pending) == (HOUR, 1000 * HOUR, 1, 1)
+    assert (marker.slide_end_ms, marker.closed_through_ms, marker.events, marker.progress.pending) == (HOUR, 1000 * HOUR, 1, 1)
 
 
 def test_a_slide_waits_for_the_slowest_partition_and_for_every_bucket() -> None:
-    window = ShardWindow("run", "user-00", [0, 1], HOUR)
+    window = ShardWindow("run", "user-00", [0, 1], ShardSettings(HOUR))
     window.add(batch((5, "a", "u", "i")))
     assert list(window.advance(0, 5 * HOUR)) == []
     sent = list(window.advance(1, HOUR))
@@ -160,7 +160,7 @@ def test_a_slide_that_is_not_what_its_marker_says_stops_adapt(spoil, said) -> No
 
 
 def test_columns_that_only_some_batches_have_are_null_in_the_others() -> None:
-    window = ShardWindow("run", "user-00", [0], HOUR)
+    window = ShardWindow("run", "user-00", [0], ShardSettings(HOUR))
     window.add(batch((5, "a", "u", "i"), zone=["north"]))
     window.add(batch((6, "b", "u", "i"), rating=[4.0]))
     assembler = SlideAssembler("run", SHARDS[:1], HOUR)
