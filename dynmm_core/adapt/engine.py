@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,19 +12,22 @@ import torch
 from dynmm_core.adapt.activity import PaneCounts
 from dynmm_core.adapt.catalogue import IdMap
 from dynmm_core.adapt.histories import Histories
+from dynmm_core.adapt.journal import SlideJournal
 from dynmm_core.adapt.loop import AdaptLoop, LoopSettings, SlideEvents
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.adapt.strata import WindowRow
 from dynmm_core.adapt.tail import items_known_at
+from dynmm_core.adapt.taken import TakenSlides
 from dynmm_core.adapt.trainers import new_trainer
 from dynmm_core.adapt.tuning import state_at
+from dynmm_core.crash_points import crash_point, seeded_bug
 from dynmm_core.errors import UserError
 from dynmm_core.model.bundle import Bundle, CutState
 from dynmm_core.model.devices import open_device
 from dynmm_core.model.trainer import OnlineSettings
 from dynmm_core.store.latents import LatentStore
 from dynmm_core.store.state import StateFiles
-from dynmm_core.store.version import Draft, LatentRows, Version
+from dynmm_core.store.version import Draft, LatentRows, StaleParent, Version
 from dynmm_core.windows.slides import Slide
 
 COMMITS_PER_GC = 50
@@ -45,7 +49,9 @@ class SlideReport:
 class AdaptEngine:
     """Ranks, learns, refreshes and commits slide by slide, in order; the store's head is the truth of how far it got.
 
-    A slide at or before the head is absorbed: histories and counts advance, nothing is ranked, learned or committed.
+    A slide at or before the head is absorbed: histories and counts advance, nothing is ranked, learned or committed. With
+    a journal that has happened when the engine is open, and such slides, if they come again, are dropped. Slides that a
+    rollback skipped are absorbed, too.
     """
 
     def __init__(self, settings: AdaptSettings, bundle: Bundle) -> None:
@@ -59,16 +65,38 @@ class AdaptEngine:
         self._started: AdaptLoop | None = None
         self._store = LatentStore.create_or_open(settings.run_dir / "store", bundle.shape.latent_dim)
         self._states = StateFiles(settings.run_dir / "store" / "state")
-        self._committed = {version.slide_end_ms: version for version in self._store.log()}
-        self._head = self._store.head()
-        self._needed = self._needed_versions()
+        self._taken = TakenSlides(self._store, settings.publish_delay_ms)
+        self._needed = self._taken.seen()
         self._dirty_users: set[int] = set()
         self._refreshed: np.ndarray = np.zeros(1, bool)
-        if self._head is not None and self._head.config_hash != settings.config_hash:
+        if self.head is not None and self.head.config_hash != settings.config_hash:
             raise UserError(
-                f"config_hash: {settings.run_dir} holds a run of configuration {self._head.config_hash[:12]},"
+                f"config_hash: {settings.run_dir} holds a run of configuration {self.head.config_hash[:12]},"
                 f" not {settings.config_hash[:12]}; name another folder"
             )
+        rollbacks = self._store.rollbacks()
+        self.run_name = rollbacks[-1].run if rollbacks else settings.run_name
+        self._journal = SlideJournal(settings.run_dir / "journal") if settings.journal else None
+        self._journal_begun = False
+        if self._journal is not None:
+            self._restore(self._journal)
+
+    @property
+    def head(self) -> Version | None:
+        """The version that is served, or None before the first."""
+        return self._taken.head
+
+    @property
+    def through_ms(self) -> int | None:
+        """End of the last slide that was taken in, learned from or skipped; learning goes on behind it."""
+        return self._taken.through_ms
+
+    @property
+    def resume(self) -> dict[str, Any] | None:
+        """Where reading must go on behind that slide, as the slide itself said it; None where none did."""
+        newest = self._taken.newest
+        resume: dict[str, Any] | None = None if newest is None else newest.metrics.get("resume")
+        return resume
 
     @property
     def _loop(self) -> AdaptLoop:
@@ -79,71 +107,125 @@ class AdaptEngine:
         """Take in the next complete slide and return its report.
 
         Raises:
-            UserError: the log differs from the one that the store's versions were made from.
+            UserError: the log differs from the one that the store's versions were made from, or the disk is full.
+            StaleParent: another process committed to the store.
         """
-        if self._started is None:
-            self._started = self._start(slide.slide_start_ms)
-        events = self._index(slide)
-        self._dirty_users.update(np.unique(events.user_idx).tolist())
-        if self._head is not None and slide.slide_end_ms <= self._head.slide_end_ms:
+        known = self.through_ms is not None and slide.slide_end_ms <= self.through_ms
+        if known and self._journal is not None:
+            again = self._index(slide, known=True)
+            return _absorbed(again, self._version_of(again))
+        events = self._take(slide)
+        if known:
             return self._absorb(events)
         result = self._loop.step(events)
-        version = self._commit(events, result.windows, not result.update_accepted)
+        if seeded_bug("skip-commit"):
+            return SlideReport(slide.slide_end_ms, self._taken.next_number, "", len(events.item_idx), (), False, False)
+        version = self._commit(slide, events, result.windows, not result.update_accepted)
+        if seeded_bug("double-commit"):
+            end_ms = slide.slide_end_ms + 1
+            self._commit(replace(slide, slide_end_ms=end_ms), replace(events, slide_end_ms=end_ms), result.windows, False)
         return SlideReport(
             slide.slide_end_ms, version.number, version.content_hash, len(events.item_idx), tuple(result.windows),
             absorbed=False, update_rejected=not result.update_accepted,
         )  # fmt: skip
 
-    def _index(self, slide: Slide) -> SlideEvents:
+    def _take(self, slide: Slide) -> SlideEvents:
+        """Give the slide's new ids their indices; the first slide starts the loop."""
+        if self._started is None:
+            self._started = self._start(slide.slide_start_ms)
+        events = self._index(slide)
+        self._dirty_users.update(np.unique(events.user_idx).tolist())
+        return events
+
+    def _index(self, slide: Slide, known: bool = False) -> SlideEvents:
+        """Return the slide in indices; ``known``: it was taken in before, so that an unknown id in it is another slide's."""
         times = slide.events["event_time_ms"].to_numpy()
-        users = self._users.add_in_order(slide.events["user_id"], times)
-        items = self._items.add_in_order(slide.events["item_id"], times)
-        counts = slide.counts
-        panes = PaneCounts(
-            counts["pane_start_ms"].to_numpy(), self._items.lookup(counts["item_id"]),
-            counts["events"].to_numpy(), counts["users"].to_numpy(),
-        )  # fmt: skip
-        return SlideEvents(slide.slide_end_ms, users, items, times, panes)
+        user_ids, item_ids = slide.events["user_id"], slide.events["item_id"]
+        users = self._users.lookup(user_ids) if known else self._users.add_in_order(user_ids, times)
+        items = self._items.lookup(item_ids) if known else self._items.add_in_order(item_ids, times)
+        counted = self._items.lookup(slide.counts["item_id"])
+        # A new item that is counted, but in no sample yet, has no index and no first event: it is not there so far.
+        rows = np.flatnonzero(counted)
+        columns = [slide.counts[name].to_numpy()[rows] for name in ("pane_start_ms", "events", "users")]
+        return SlideEvents(slide.slide_end_ms, users, items, times, PaneCounts(columns[0], counted[rows], *columns[1:]))
+
+    def _restore(self, journal: SlideJournal) -> None:
+        """Absorb the journal's slides up to the head, each of which must be there; others were never committed."""
+        expected = iter(self._taken.ends())
+        for slide in journal.read(-1 if self.through_ms is None else self.through_ms):
+            if self._taken.version(slide.slide_end_ms) is None:
+                continue
+            if (end_ms := next(expected)) != slide.slide_end_ms:
+                raise journal.missing(end_ms)
+            self._absorb(self._take(slide))
+            crash_point("during-recovery")
+        if (end_ms := next(expected, -1)) >= 0:
+            raise journal.missing(end_ms)
 
     def _absorb(self, events: SlideEvents) -> SlideReport:
-        version = self._committed.get(events.slide_end_ms)
-        if version is None or version.lineage["slide_hash"] != _slide_hash(events):
-            found = "no version" if version is None else f"version {version.number} of other events"
-            raise UserError(
-                f"slide_end_ms: the store has {found} for slide {events.slide_end_ms};"
-                " the log changed since this run began, so give --out a new folder"
-            )
+        version = self._version_of(events)
         self._loop.absorb(events)
+        if self._taken.is_skipped(version):
+            # Facts alone: no version was made, so that its users and items are still to be refreshed.
+            return _absorbed(events, version)
         self._refreshed = self._loop.activity.active
         if version.number in self._needed:
             self._loop.trainer.from_bytes(self._states.get(version.state))
             self._loop.publish_version()
         if version.rows_kept:
             self._dirty_users.clear()
-        return SlideReport(
-            events.slide_end_ms, version.number, version.content_hash, len(events.item_idx), (),
-            absorbed=True, update_rejected=bool(version.metrics["update_rejected"]),
-        )  # fmt: skip
+        return _absorbed(events, version)
 
-    def _commit(self, events: SlideEvents, windows: list[WindowRow], update_rejected: bool) -> Version:
-        """State file first, then the store commit that names it: the commit is the only decision point."""
-        number = 0 if self._head is None else self._head.number + 1
-        keep = number % self.settings.store_every == 0
+    def _version_of(self, events: SlideEvents) -> Version:
+        """Return the version of a slide taken in before; refuse a slide of other events."""
+        version = self._taken.version(events.slide_end_ms)
+        if version is None or version.lineage["slide_hash"] != _slide_hash(events):
+            found = "no version" if version is None else f"version {version.number} of other events"
+            raise UserError(
+                f"slide_end_ms: the store has {found} for slide {events.slide_end_ms};"
+                " the log changed since this run began, so give --out a new folder"
+            )
+        return version
+
+    def _commit(self, slide: Slide, events: SlideEvents, windows: list[WindowRow], update_rejected: bool) -> Version:
+        """Journal and state file first, then the store commit that names the state: it is the only decision point."""
+        keep = self._taken.next_number % self.settings.store_every == 0
+        if self._journal is not None:
+            self._write_journal(self._journal, slide)
+        crash_point("before-state-file")
         state = self._states.put(self._loop.trainer.to_bytes())
+        crash_point("after-state-file")
         draft = Draft(
-            run=self.settings.run_name, slide_end_ms=events.slide_end_ms, config_hash=self.settings.config_hash,
+            run=self.run_name, slide_end_ms=events.slide_end_ms, config_hash=self.settings.config_hash,
             base_hash=self.bundle.hash, state=state, rows=self._rows(events, keep), keep_rows=keep,
-            metrics={"windows": [row.to_json() for row in windows], "update_rejected": update_rejected},
-            lineage={"slide_hash": _slide_hash(events), "events": len(events.item_idx)},
+            metrics=self._metrics(slide, windows, update_rejected), lineage=_lineage(slide, events),
         )  # fmt: skip
-        self._head = self._store.commit(draft, self._head)
-        self._committed[events.slide_end_ms] = self._head
+        version = self._store.commit(draft, self.head)
+        crash_point("after-store-commit")
+        self._taken.add(version)
         if keep:
             self._dirty_users.clear()
-        if number % COMMITS_PER_GC == COMMITS_PER_GC - 1:
-            needed = self._needed_versions()
-            self._states.gc({v.state for v in self._committed.values() if v.number in needed})
-        return self._head
+        if version.number % COMMITS_PER_GC == COMMITS_PER_GC - 1:
+            self._states.gc(self._taken.states_to_keep(self._states, self.settings.rollback_versions))
+        return version
+
+    def _write_journal(self, journal: SlideJournal, slide: Slide) -> None:
+        if not self._journal_begun:
+            # Entries behind an old head may be another process's, which has gone on from there.
+            if self._store.head() != self.head:
+                raise StaleParent(f"parent: another process commits to {self.settings.run_dir}; end one of the two")
+            journal.begin(self.through_ms)
+            self._journal_begun = True
+        journal.append(slide)
+
+    def _metrics(self, slide: Slide, windows: list[WindowRow], update_rejected: bool) -> dict[str, Any]:
+        """What travels with a version outside its hash: results, where reading goes on, the oldest version still seen."""
+        metrics: dict[str, Any] = {"windows": [row.to_json() for row in windows], "update_rejected": update_rejected}
+        if slide.resume is not None:
+            metrics["resume"] = slide.resume
+        if (oldest := self._taken.seen_from(slide.slide_end_ms)) is not None:
+            metrics["serves_from"] = oldest
+        return metrics
 
     def _rows(self, events: SlideEvents, keep: bool) -> LatentRows:
         """Rows that this slide refreshed: items active now or until now, its users; where rows are kept, all since then."""
@@ -158,15 +240,6 @@ class AdaptEngine:
         kinds = np.array(["item"] * len(items) + ["user"] * len(users))
         latents = np.concatenate([z[torch.from_numpy(items)].cpu().numpy(), self._loop.user_latents(users)])
         return LatentRows(kinds, np.array(ids), latents)
-
-    def _needed_versions(self) -> set[int]:
-        """Versions that some future event may still see: the head, and back over the publish delay."""
-        if self._head is None:
-            return set()
-        since = self._head.slide_end_ms - self.settings.publish_delay_ms
-        newest_first = sorted(self._committed.values(), key=lambda version: -version.slide_end_ms)
-        older = [version.number for version in newest_first if version.slide_end_ms <= since][:1]
-        return {version.number for version in newest_first if version.slide_end_ms > since} | set(older)
 
 
 def open_engine(settings: AdaptSettings) -> AdaptEngine:
@@ -199,6 +272,23 @@ def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_m
         served.observe(cut.user_idx, cut.item_idx, cut.event_time_ms)
         loop.serve_only_versions(served)
     return loop
+
+
+def _absorbed(events: SlideEvents, version: Version) -> SlideReport:
+    return SlideReport(
+        events.slide_end_ms, version.number, version.content_hash, len(events.item_idx), (),
+        absorbed=True, update_rejected=bool(version.metrics["update_rejected"]),
+    )  # fmt: skip
+
+
+def _lineage(slide: Slide, events: SlideEvents) -> dict[str, Any]:
+    """Facts about the slide that belong to the version's identity; what says nothing is left out."""
+    lineage: dict[str, Any] = {"slide_hash": _slide_hash(events), "events": len(events.item_idx)}
+    if slide.idle_cuts:
+        lineage["idle_cuts"] = [list(cut) for cut in slide.idle_cuts]
+    if slide.counted not in (0, len(events.item_idx)):
+        lineage["counted"] = slide.counted
+    return lineage
 
 
 def _slide_hash(events: SlideEvents) -> str:

@@ -1,4 +1,4 @@
-"""The `dynmm store` commands: log, show, diff, sql."""
+"""The `dynmm store` commands: log, show, diff, sql, rollback."""
 
 from dataclasses import asdict
 from datetime import date, time
@@ -20,7 +20,7 @@ SHOWN = 20
 
 
 def log(path: Path, *, last: int = SHOWN, json: Json = False) -> None:
-    """List a store's versions, oldest first.
+    """List a store's versions, oldest first; those that a rollback left are marked.
 
     Parameters
     ----------
@@ -31,15 +31,13 @@ def log(path: Path, *, last: int = SHOWN, json: Json = False) -> None:
     json
         Print every field as one JSON document.
     """
-    versions = open_store(path).log()
+    store = open_store(path)
+    versions, active = store.log(), {version.number for version in store.active()}
     shown = versions[-last:] if last else versions
     if json:
-        print_json([asdict(version) for version in shown])
+        print_json([asdict(version) | {"active": version.number in active} for version in shown])
         return
-    rows = [
-        [str(v.number), format_time(v.slide_end_ms), v.content_hash[:12], str(v.lineage.get("events", "")), _rows(v)]
-        for v in shown
-    ]
+    rows = [_log_row(version, version.number in active) for version in shown]
     print_table(["version", "slide end", "content", "events", "rows"], rows, title=f"{len(shown)} of {len(versions)} versions")
 
 
@@ -112,6 +110,33 @@ def sql(path: Path, query: str, *, json: Json = False) -> None:
     print_table(table.column_names, rows, title=f"{min(table.num_rows, 1_000)} of {table.num_rows} rows")
 
 
+def rollback(path: Path, version: int, *, skip: bool = False, run: str | None = None, json: Json = False) -> None:
+    """Make an older version the head again; the versions after it stay readable and are served no more.
+
+    Stop the run first; go on with it afterwards, in the same folder.
+
+    Parameters
+    ----------
+    path
+        A run folder, or a store folder.
+    version
+        Its number; one of the active lineage.
+    skip
+        Do not learn again from the slides behind it: go on behind the head that is left.
+    run
+        Name of the run that goes on from there; the present name, counted on, if left out.
+    json
+        Print one JSON document.
+    """
+    done = open_store(path).rollback(version, run, skip)
+    if json:
+        print_json(asdict(done))
+        return
+    begins = format_time(done.through_ms)
+    skipped = f"; slides after {format_time(done.after_ms)} are skipped" if skip else ""
+    print(f"version {version} is the head again; run {done.run} goes on behind {begins}{skipped}")
+
+
 def open_store(path: Path) -> LatentStore:
     """Open the store of a run folder, or the store itself."""
     return LatentStore.open(path / "store" if (path / "store").is_dir() else path)
@@ -128,6 +153,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(part) for part in value]
     return value if value is None or isinstance(value, str | int | float | bool | date | time | UUID) else str(value)
+
+
+def _log_row(version: Version, active: bool) -> list[str]:
+    number = str(version.number) if active else f"({version.number})"
+    events = str(version.lineage.get("events", ""))
+    rows = _rows(version) if active else f"{_rows(version)}, inactive"
+    return [number, format_time(version.slide_end_ms), version.content_hash[:12], events, rows]
 
 
 def _rows(version: Version) -> str:

@@ -1,7 +1,7 @@
 """DuckDB over a store: the views `latents` and `versions`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import duckdb
@@ -18,18 +18,23 @@ _VERSIONS_SCHEMA = pa.schema([
     ("parent", pa.int64()), ("parent_hash", pa.string()), ("state", pa.string()), ("config_hash", pa.string()),
     ("base_hash", pa.string()), ("rows_kept", pa.bool_()), ("rows", pa.int64()), ("full", pa.bool_()),
     ("events", pa.int64()), ("committed_at_ms", pa.int64()), ("metrics", pa.string()), ("lineage", pa.string()),
+    ("active", pa.bool_()),
 ])  # fmt: skip
 
 
-def run_query(query: str, latents: ds.Dataset, versions: Sequence[Version]) -> pa.Table:
+def run_query(query: str, latents: ds.Dataset, versions: Sequence[Version] = (), active: Container[int] = ()) -> pa.Table:
     """Run one SQL statement over the views ``latents`` and ``versions`` and return its rows.
+
+    Args:
+        active: numbers of the versions of the active lineage.
 
     Raises:
         UserError: DuckDB refuses the query, or the statement gives no rows.
     """
     connection = duckdb.connect(config=_SETTINGS)
     connection.register("latents", latents)
-    connection.register("versions", pa.Table.from_pylist([_row(version) for version in versions], _VERSIONS_SCHEMA))
+    rows = [_row(version) | {"active": version.number in active} for version in versions]
+    connection.register("versions", pa.Table.from_pylist(rows, _VERSIONS_SCHEMA))
     try:
         found = connection.sql(query)
         if found is None:
@@ -42,6 +47,6 @@ def run_query(query: str, latents: ds.Dataset, versions: Sequence[Version]) -> p
 
 
 def _row(version: Version) -> dict[str, Any]:
-    fields = {name: getattr(version, name) for name in _VERSIONS_SCHEMA.names if name != "events"}
+    fields = {name: getattr(version, name) for name in _VERSIONS_SCHEMA.names if name not in ("events", "active")}
     events = version.lineage.get("events")
     return fields | {"events": events, "metrics": json.dumps(version.metrics), "lineage": json.dumps(version.lineage)}

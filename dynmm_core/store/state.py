@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dynmm_core.errors import UserError
-from dynmm_core.store.durable import sync, write_whole
+from dynmm_core.store.durable import full_disk_told, sync, write_whole
 
 
 class StateFiles:
@@ -24,7 +24,8 @@ class StateFiles:
 
         The parts come first and the manifest last, so that a manifest that is there has all its parts.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        with full_disk_told(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
         manifest = json.dumps({name: self._write(content) for name, content in sorted(state.items())}).encode()
         name = self._write(manifest)
         sync(self.path)
@@ -37,6 +38,10 @@ class StateFiles:
             UserError: a part is missing, or differs from its hash.
         """
         return {part: self._read(digest) for part, digest in self._manifest(name).items()}
+
+    def has(self, name: str) -> bool:
+        """Return whether the state that ``name`` names is there, as far as the presence of its manifest tells."""
+        return (self.path / name).is_file()
 
     def gc(self, keep: set[str]) -> int:
         """Remove every file that no state in ``keep`` needs, left-overs of killed writers too; return how many.

@@ -110,7 +110,10 @@ class Draft:
 
 @dataclass(frozen=True)
 class Version:
-    """A committed version. ``number`` counts from 0 without gaps; ``committed_at_ms`` is wall time and in no hash."""
+    """A committed version. ``number`` counts from 0 without gaps; ``committed_at_ms`` is wall time and in no hash.
+
+    ``parent`` is the number before, but for the first version behind a rollback.
+    """
 
     number: int
     run: str
@@ -129,11 +132,11 @@ class Version:
     full: bool = False
 
     @classmethod
-    def made_from(cls, draft: Draft, parent: "Version | None", committed_at_ms: int) -> "Version":
-        """Return the version that ``draft`` becomes on top of ``parent``."""
+    def made_from(cls, draft: Draft, parent: "Version | None", number: int, committed_at_ms: int) -> "Version":
+        """Return version ``number`` that ``draft`` becomes on top of ``parent``."""
         parent_hash = None if parent is None else parent.content_hash
         return cls(
-            number=0 if parent is None else parent.number + 1, run=draft.run, slide_end_ms=draft.slide_end_ms,
+            number=number, run=draft.run, slide_end_ms=draft.slide_end_ms,
             content_hash=draft.content_hash(parent_hash), parent=None if parent is None else parent.number,
             parent_hash=parent_hash, state=draft.state, config_hash=draft.config_hash, base_hash=draft.base_hash,
             rows_kept=draft.keep_rows, rows=len(draft.rows.ids), metrics=dict(draft.metrics),
