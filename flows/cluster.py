@@ -6,18 +6,20 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import IO
 
-from flows.config import FlowConfig
 from flows.errors import FailureNote
+from flows.job import Job
 from flows.process import ProcessPart
-from flows.worker import Answer, Task
+from flows.worker import STOP, Answer, Task
 
 _ATTEMPTS = 3
 _LISTEN_SECONDS = 0.1
 _POLL_SECONDS = 0.01
+_LOOK_SECONDS = 0.2
 
 
 class _PortTaken(Exception):
@@ -32,7 +34,7 @@ class _Worker:
     part: ProcessPart | None = None
 
 
-def run_cluster(config: FlowConfig, processes: int) -> list[ProcessPart]:
+def run_cluster(job: Job, processes: int, stopping: Callable[[], bool] = lambda: False) -> list[ProcessPart]:
     """Run the dataflow on so many worker processes; their parts in order of process number.
 
     The first failure of a worker is raised here as what it was, after all workers have been killed. A worker that loses this
@@ -40,19 +42,19 @@ def run_cluster(config: FlowConfig, processes: int) -> list[ProcessPart]:
     """
     for attempt in range(_ATTEMPTS):
         try:
-            return _run_once(config, processes)
+            return _run_once(job, processes, stopping)
         except _PortTaken:
             if attempt == _ATTEMPTS - 1:
                 raise RuntimeError(f"ports: none of {_ATTEMPTS} choices of free loopback ports stayed free") from None
     raise AssertionError("unreachable")
 
 
-def _run_once(config: FlowConfig, processes: int) -> list[ProcessPart]:
+def _run_once(job: Job, processes: int, stopping: Callable[[], bool]) -> list[ProcessPart]:
     addresses = tuple(f"127.0.0.1:{port}" for port in _free_ports(processes))
     with ExitStack() as stack:
         workers = []
         for number in range(processes):
-            task = Task(config=config, addresses=addresses, number=number, parent=os.getpid())
+            task = Task(job=job, addresses=addresses, number=number, parent=os.getpid())
             workers.append(_start(task))
             stack.callback(_stop, workers[-1])
         for worker in workers:
@@ -61,7 +63,7 @@ def _run_once(config: FlowConfig, processes: int) -> list[ProcessPart]:
             # One after the other: a worker connects to those before it, and a refused connection costs it a second.
             _tell(worker, b"go\n")
             time.sleep(_LISTEN_SECONDS)
-        return _watch(workers)
+        return _watch(workers, stopping)
 
 
 def _start(task: Task) -> _Worker:
@@ -88,13 +90,18 @@ def _tell(worker: _Worker, line: bytes) -> None:
         worker.process.stdin.flush()  # and kept open: its end tells the worker that this process is gone
 
 
-def _watch(workers: list[_Worker]) -> list[ProcessPart]:
-    """Wait for every worker's part; raise the first failure."""
+def _watch(workers: list[_Worker], stopping: Callable[[], bool]) -> list[ProcessPart]:
+    """Wait for every worker's part, telling all to stop when it is time; raise the first failure."""
+    told = False
     with selectors.DefaultSelector() as selector:
         for worker in workers:
             selector.register(worker.answers, selectors.EVENT_READ, worker)
         while selector.get_map():
-            for key, _ in selector.select():
+            if not told and stopping():
+                told = True
+                for worker in workers:
+                    _tell(worker, STOP)
+            for key, _ in selector.select(_LOOK_SECONDS):
                 worker = key.data
                 _take_answer(worker, worker.answers.readline())
                 selector.unregister(worker.answers)

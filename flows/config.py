@@ -15,8 +15,9 @@ class FlowConfig(BaseModel):
 
     Rows from ``start_row`` on with event time before ``end_time_ms`` (exclusive, None: to the end) are read in items of at most
     ``batch_size`` rows. ``columns`` None carries every column of the log. ``max_skew_ms`` None checks no skew. ``engine`` is an
-    import string ``module:function``, called with ``adapt`` in the process that hosts adapt. Neither ``batch_size`` nor
-    ``partitions`` of a sorted log nor ``epoch_ms`` changes a slide.
+    import string ``module:function``, called with ``adapt`` in the process that hosts adapt. Slides of more than
+    ``max_train_events`` events are sampled. Neither ``batch_size`` nor ``partitions`` of a sorted log nor ``epoch_ms`` changes
+    a slide.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +33,7 @@ class FlowConfig(BaseModel):
     slide_ms: int = Field(default=3_600_000, ge=PANE_MS, le=86_400_000)
     allowed_lateness_ms: int = Field(default=0, ge=0)
     max_skew_ms: int | None = Field(default=None, ge=0)
+    max_train_events: int | None = Field(default=None, ge=1)
     columns: tuple[str, ...] | None = None
     engine: str = ENGINE
     epoch_ms: int = Field(default=500, ge=1)

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.accounts import Accounting, Ledger
+from flows.accounts import Accounting, Ledger, LedgerPart
 
 Value = TypeVar("Value")
 Result = TypeVar("Result")
@@ -55,11 +55,15 @@ class Progress(BaseModel):
 
 
 class FlowProcess:
-    """State that the steps of one process share. ``on_failure`` is called with the first failure, before anything stops."""
+    """State that the steps of one process share. ``on_failure`` is called with the first failure, before anything stops.
+
+    ``stopping``: sources end where they are; what is read but in no closed slide stays pending.
+    """
 
     def __init__(self, number: int = 0, on_failure: Callable[[BaseException], None] | None = None) -> None:
         self.number = number
         self.failure: BaseException | None = None
+        self.stopping = False
         self.ledger = Ledger()
         self.progress = Progress()
         self._on_failure = on_failure
@@ -96,7 +100,7 @@ class FlowProcess:
 
     def part(self) -> "ProcessPart":
         """This process's contribution to the run."""
-        return ProcessPart(balance=self.ledger.balance(), progress=self.progress, peak_rss_mb=peak_rss_mb())
+        return ProcessPart(ledger=self.ledger.part(), progress=self.progress, peak_rss_mb=peak_rss_mb())
 
     def close(self) -> None:
         """Close what the steps opened."""
@@ -109,7 +113,7 @@ class ProcessPart(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    balance: Accounting
+    ledger: LedgerPart
     progress: Progress
     peak_rss_mb: float | None
 

@@ -2,13 +2,15 @@
 
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from bytewax.testing import run_main
 
+from flows.accounts import add_up
 from flows.cluster import run_cluster
 from flows.config import FlowConfig
-from flows.embedded import build
+from flows.job import Job
 from flows.process import FlowProcess, FlowResult, ProcessPart
 
 # Set to anything at all, it makes the engine listen on every interface of the machine.
@@ -29,7 +31,8 @@ def run_embedded(config: FlowConfig, processes: int = 1) -> FlowResult:
     for stale in ("late_events.jsonl", "dead_letters.jsonl", "accounting.json"):
         (config.run_dir / stale).unlink(missing_ok=True)
     os.environ.pop(API_VARIABLE, None)
-    parts = [_run_here(config)] if processes == 1 else run_cluster(config, processes)
+    job = Job(opener="flows.embedded:open_flow", config=config.model_dump_json(), epoch_ms=config.epoch_ms)
+    parts = [run_here(job)] if processes == 1 else run_cluster(job, processes)
     result = _add_up(parts, time.monotonic() - started)
     if not result.accounting.closes:
         raise RuntimeError(f"accounting: {result.accounting!r} of {config.run_dir} does not close")
@@ -37,10 +40,12 @@ def run_embedded(config: FlowConfig, processes: int = 1) -> FlowResult:
     return result
 
 
-def _run_here(config: FlowConfig) -> ProcessPart:
-    process = FlowProcess()
+def run_here(job: Job, watch: Callable[[FlowProcess], None] = lambda process: None) -> ProcessPart:
+    """Run the job's dataflow in this process alone; ``watch`` is shown the process before it begins."""
+    process, flow = job.open(0)
+    watch(process)
     try:
-        run_main(build(config, process), epoch_interval=timedelta(milliseconds=config.epoch_ms))
+        run_main(flow, epoch_interval=timedelta(milliseconds=job.epoch_ms))
     finally:
         process.close()
     if process.failure is not None:
@@ -49,13 +54,15 @@ def _run_here(config: FlowConfig) -> ProcessPart:
 
 
 def _add_up(parts: list[ProcessPart], seconds: float) -> FlowResult:
-    accounting = parts[0].balance
-    for part in parts[1:]:
-        accounting = accounting.plus(part.balance)
-    peaks = [part.peak_rss_mb for part in parts if part.peak_rss_mb is not None]
     return FlowResult(
-        accounting=accounting,
+        accounting=add_up([part.ledger for part in parts], {}),
         progress=max((part.progress for part in parts), key=lambda progress: progress.slides),
         seconds=seconds,
-        peak_rss_mb=sum(peaks) if len(peaks) == len(parts) else None,
+        peak_rss_mb=summed_peaks(parts),
     )
+
+
+def summed_peaks(parts: list[ProcessPart]) -> float | None:
+    """The processes' peaks of memory added up, None where the system tells none."""
+    peaks = [part.peak_rss_mb for part in parts if part.peak_rss_mb is not None]
+    return sum(peaks) if len(peaks) == len(parts) else None

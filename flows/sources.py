@@ -15,21 +15,13 @@ from dynmm_core.events.arrow import decode_arrow
 from dynmm_core.events.hashing import hash64
 from dynmm_core.events.letters import Decoded, Origin
 from dynmm_core.windows.buckets import buckets_of
-from dynmm_core.windows.intake import Intake, Taken
+from dynmm_core.windows.intake import Intake
 from flows.config import FlowConfig
+from flows.items import ReadItem
 from flows.process import FlowProcess
 
 _CALL_ROWS = 1_024  # small batches go out several at a time: the engine's cost is per call
 _CALL_WINDOWS = 32
-
-
-@dataclass(frozen=True)
-class ReadItem:
-    """What the source emits: events that go on with their buckets (n,), the clock behind them, letters and tally."""
-
-    partition: int
-    taken: Taken
-    buckets: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -110,6 +102,7 @@ class LogPartition(StatefulSourcePartition[ReadItem, None]):
             reader.log.name, self._partition, self._config.slide_ms,
             self._config.allowed_lateness_ms, self._config.max_skew_ms,
         )  # fmt: skip
+        self._process.ledger.add_reader(self._partition, intake)
         for stretch, (first, last) in enumerate(reader.stretches):
             rows = reader.rows(stretch)[self._partition]
             for pieces in _windows(rows.numbers, first, last, self._config):

@@ -12,20 +12,20 @@ from typing import BinaryIO
 from bytewax.testing import cluster_main
 from pydantic import BaseModel, ConfigDict
 
-from flows.config import FlowConfig
-from flows.embedded import build
 from flows.errors import FailureNote
+from flows.job import Job
 from flows.process import FlowProcess, ProcessPart
 
 _PR_SET_PDEATHSIG = 1
+STOP = b"stop\n"
 
 
 class Task(BaseModel):
-    """What a worker is told: the run, every process's address, its own number, and its parent's process id."""
+    """What a worker is told: the job, every process's address, its own number, and its parent's process id."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    config: FlowConfig
+    job: Job
     addresses: tuple[str, ...]
     number: int
     parent: int
@@ -52,13 +52,13 @@ def main(answers: BinaryIO) -> None:
         time.sleep(60)
         os._exit(1)
 
-    process = FlowProcess(task.number, give_up)
-    epoch = timedelta(milliseconds=task.config.epoch_ms)
+    process = None
+    epoch = timedelta(milliseconds=task.job.epoch_ms)
     try:
-        flow = build(task.config, process)
+        process, flow = task.job.open(task.number, give_up)
         _answer(answers, Answer())
         sys.stdin.buffer.readline()
-        _die_without_stdin()
+        _obey(process)
         cluster_main(flow, list(task.addresses), task.number, epoch_interval=epoch)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
         give_up(error)
@@ -79,14 +79,15 @@ def _die_with(parent: int) -> None:
             os._exit(1)
 
 
-def _die_without_stdin() -> None:
-    """The same by hand, where the kernel does not offer it: the parent's end closes the pipe."""
+def _obey(process: FlowProcess) -> None:
+    """Stop at the parent's word. Without the parent the pipe closes: then die, also where the kernel does not see to it."""
 
-    def wait() -> None:
-        os.read(sys.stdin.fileno(), 1)
+    def listen() -> None:
+        while sys.stdin.buffer.readline() == STOP:
+            process.stopping = True
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()
 
 
 if __name__ == "__main__":

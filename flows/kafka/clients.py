@@ -1,0 +1,132 @@
+"""Clients of the broker with the settings that this project needs, and the waits that a stream must bear."""
+
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from dynmm_core.errors import UserError
+from flows.kafka.settings import KafkaSettings
+from flows.observe.logs import get_logger
+
+Value = TypeVar("Value")
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 15.0
+_ASK_SECONDS = 10.0
+_PREFETCH_MESSAGES, _PREFETCH_KBYTES = 200_000, 65_536  # librdkafka's defaults starve a fast reader
+_PASSING = frozenset(
+    {
+        KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE,
+        KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.REQUEST_TIMED_OUT, KafkaError.BROKER_NOT_AVAILABLE, KafkaError.NETWORK_EXCEPTION,
+    }
+)  # fmt: skip
+# librdkafka's own log lines go the way of ours instead of raw to stderr.
+_rdkafka = logging.getLogger("rdkafka")
+_rdkafka.addHandler(logging.NullHandler())
+_rdkafka.propagate = False
+
+
+def passes(error: KafkaError) -> bool:
+    """Whether waiting can help: the broker is away, not the request wrong."""
+    return error.code() in _PASSING or error.retriable()
+
+
+def open_consumer(
+    settings: KafkaSettings, sharers: int = 1, prefetch_kbytes: int = _PREFETCH_KBYTES, group: str = "dynmm"
+) -> Consumer:
+    """A consumer without a group; ``sharers`` consumers of a process divide the prefetch budget among them."""
+    budget = max(1_024, prefetch_kbytes // sharers)
+    return Consumer(
+        {
+            "isolation.level": "read_committed",
+            "queued.min.messages": max(1_000, _PREFETCH_MESSAGES // sharers),
+            "queued.max.messages.kbytes": budget,
+            "fetch.message.max.bytes": min(1_048_576, budget * 1_024),
+            "fetch.queue.backoff.ms": 2,
+            "fetch.wait.max.ms": 50,
+            **settings.client(),
+            # Positions are ours, but for those of redriven letters. librdkafka wants a name all the same.
+            "group.id": group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+        },
+        logger=_rdkafka,
+    )
+
+
+def open_producer(settings: KafkaSettings, on_error: Callable[[KafkaError], None] | None = None) -> Producer:
+    """A producer that neither loses nor reorders, waiting as long as the broker is away."""
+    return Producer(
+        {
+            "linger.ms": 20,
+            "compression.type": "lz4",
+            "message.max.bytes": 1_048_576,
+            "queue.buffering.max.kbytes": 65_536,
+            **settings.client(),
+            "enable.idempotence": True,
+            "delivery.timeout.ms": 2_147_483_647,
+            "error_cb": on_error or (lambda error: None),
+        },
+        logger=_rdkafka,
+    )
+
+
+def open_admin(settings: KafkaSettings) -> AdminClient:
+    """A client for topics."""
+    return AdminClient(settings.client(), logger=_rdkafka)
+
+
+def patiently(
+    what: str, ask: Callable[[], Value], stopping: Callable[[], bool] = lambda: False, longest_s: float | None = None
+) -> Value:
+    """Ask the broker again and again while it is away, waiting longer each time.
+
+    Raises:
+        UserError: the broker refuses, ``longest_s`` have passed, or the flow is being stopped.
+    """
+    log = get_logger()
+    begun = time.monotonic()
+    for attempt in itertools.count():
+        try:
+            return ask()
+        except KafkaException as error:
+            cause = error.args[0]
+            if not isinstance(cause, KafkaError) or not passes(cause):
+                raise UserError(f"kafka: {what}: {_told(error)}") from error
+            wait_s = min(_FIRST_WAIT_S * 2 ** min(attempt, 10), _LONGEST_WAIT_S)
+            if stopping() or (longest_s is not None and time.monotonic() - begun + wait_s > longest_s):
+                raise UserError(f"kafka: {what}: the broker could not be reached; check kafka.bootstrap and try again") from error
+            log.warning("waiting_for_broker", asked=what, seconds=round(wait_s, 1), error=_told(error))
+            time.sleep(wait_s)
+    raise AssertionError("unreachable")
+
+
+def partitions_of(consumer: Consumer | AdminClient, topic: str) -> list[int]:
+    """The topic's partitions.
+
+    Raises:
+        UserError: there is no such topic.
+        KafkaException: the broker does not answer.
+    """
+    found = consumer.list_topics(topic, timeout=_ASK_SECONDS).topics.get(topic)
+    if found is None or found.error is not None or not found.partitions:
+        if found is not None and found.error is not None and found.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise KafkaException(found.error)
+        raise UserError(f"kafka: there is no topic {topic}; create it with `dynmm flow topics`")
+    return sorted(found.partitions)
+
+
+def bounds_of(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """First and next offset that the broker holds of a partition."""
+    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ASK_SECONDS)
+    return int(low), int(high)
+
+
+def _told(error: KafkaException) -> str:
+    cause = error.args[0]
+    return f"{cause.name()}: {cause.str()}" if isinstance(cause, KafkaError) else str(error)

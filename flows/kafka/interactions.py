@@ -1,0 +1,218 @@
+"""Interactions from Kafka: one part per partition, each with its own consumer, read point and clock."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from dynmm_core.errors import UserError
+from dynmm_core.events.hashing import hash64
+from dynmm_core.windows.buckets import buckets_of
+from dynmm_core.windows.clock import NEVER_MS
+from dynmm_core.windows.intake import Taken
+from dynmm_core.windows.partition import PartitionReader, ReadSettings
+from flows.items import ReadItem
+from flows.kafka.clients import open_consumer, passes
+from flows.kafka.plan import ReadPlan
+from flows.kafka.process import LiveProcess
+from flows.kafka.settings import KafkaSettings
+
+_CALL_MESSAGES = 1_000
+_PAUSE = timedelta(milliseconds=5)
+_IDLE_CHECK_S = 0.5
+
+
+@dataclass(frozen=True)
+class ReadPace:
+    """How much one call reads, and how long a partition may be silent (None: for ever)."""
+
+    batch_size: int
+    idle_after_ms: int | None
+
+
+class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
+    """One partition. It is stopped by the process; where it goes on is in the markers of the slides, not in the engine."""
+
+    def __init__(
+        self, settings: KafkaSettings, reader: PartitionReader, partition: int, pace: ReadPace,
+        ahead: "Ahead", process: LiveProcess,
+    ) -> None:  # fmt: skip
+        self._settings, self._reader, self._partition = settings, reader, partition
+        self._pace, self._ahead, self._process = pace, ahead, process
+        self._consumer: Consumer | None = None
+        self._told_end = False
+        self._silent_since = time.monotonic()
+        self._at_end = False
+        self._awake: datetime | None = None
+        self._step = process.guarded(self._read)
+
+    def next_batch(self) -> list[ReadItem]:
+        """The next items of this partition; none while it is silent or too far ahead of the others."""
+        if self._process.failure is not None:
+            raise AbortExecution()
+        if self._process.stopping or self._reader.finished:
+            self._ahead.leave(self._partition)
+            raise StopIteration()
+        items = self._step(None)
+        if self._process.failure is not None:
+            raise AbortExecution()
+        self._awake = None if items else datetime.now(UTC) + _PAUSE
+        return items
+
+    def next_awake(self) -> datetime | None:
+        """A little later where nothing was there."""
+        return self._awake
+
+    def snapshot(self) -> None:
+        """None: the markers of the slides say where to go on."""
+
+    def close(self) -> None:
+        """Leave the broker."""
+        if self._consumer is not None:
+            self._consumer.close()
+
+    def _read(self, _: None) -> list[ReadItem]:
+        if self._consumer is None:
+            self._open()
+        if not self._told_end and (ends := self._process.ends()) is not None:
+            if self._partition in ends:
+                self._reader.end_at(ends[self._partition])
+            self._told_end = True
+        if self._ahead.must_wait(self._partition):
+            return []
+        taken: list[Taken] = []
+        read = 0
+        while read < self._pace.batch_size and not self._reader.finished:
+            messages = self._consume()
+            if not messages:
+                break
+            read += len(messages)
+            taken += self._take(messages)
+        if not read:
+            taken += self._silence()
+        self._ahead.note(self._partition, self._reader.closed_through_ms, self._at_end)
+        self._process.note_partition(self._settings.interactions, self._partition, self._reader, self._high)
+        return [self._item(one) for one in taken]
+
+    def _high(self) -> int:
+        assert self._consumer is not None
+        place = TopicPartition(self._settings.interactions, self._partition)
+        return int((self._consumer.get_watermark_offsets(place, cached=True) or (0, -1))[1])
+
+    def _open(self) -> None:
+        self._consumer = open_consumer(self._settings, self._ahead.members)
+        self._consumer.assign([TopicPartition(self._settings.interactions, self._partition, self._reader.next_offset)])
+
+    def _consume(self) -> list[Message]:
+        assert self._consumer is not None
+        found = self._consumer.consume(min(_CALL_MESSAGES, self._pace.batch_size), timeout=0)
+        good = [message for message in found if message.error() is None]
+        if len(good) < len(found):
+            for message in found:
+                if message.error() is not None:
+                    self._note_error(message)
+        if good:
+            self._at_end = self._at_end and len(good) < len(found)
+            self._silent_since = time.monotonic()
+        return good
+
+    def _note_error(self, message: Message) -> None:
+        error = message.error()
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._at_end = True
+            return
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise UserError(
+                f"offset: {self._settings.interactions}/{self._partition} no longer holds offset {self._reader.next_offset};"
+                " its events are lost to this run: begin another with --run NAME, and raise the topic's retention"
+            )
+        if not passes(error):
+            raise UserError(f"kafka: {self._settings.interactions}/{self._partition}: {error.str()}") from KafkaException(error)
+        self._process.note_broker_error(error.name())
+
+    def _take(self, messages: list[Message]) -> list[Taken]:
+        first, last = messages[0].offset(), messages[-1].offset()
+        whole = last - first + 1 == len(messages)
+        offsets = range(first, last + 1) if whole else [message.offset() for message in messages]
+        values = [message.value() for message in messages]
+        times = [message.timestamp()[1] for message in messages] if self._process.needs_timestamps else None
+        return self._reader.read(values, offsets, times, last + 1)
+
+    def _silence(self) -> list[Taken]:
+        """Nothing has come: behind the last message there may still be an end or a recorded cut; or the partition is idle."""
+        assert self._consumer is not None
+        if not self._at_end:
+            return []
+        # Control messages and aborted ones have offsets, too: the log is read up to the consumer's own position.
+        position = self._consumer.position([TopicPartition(self._settings.interactions, self._partition)])[0].offset
+        taken = self._reader.read((), (), None, max(position, self._reader.next_offset))
+        silent_ms = (time.monotonic() - self._silent_since) * 1_000
+        idle_after_ms = self._pace.idle_after_ms
+        if not self._reader.finished and idle_after_ms is not None and silent_ms > idle_after_ms:
+            taken += self._reader.idle(time.time_ns() // 1_000_000, idle_after_ms)
+        return taken
+
+    def _item(self, taken: Taken) -> ReadItem:
+        buckets = np.zeros(0, np.uint8) if taken.events is None else buckets_of(hash64(taken.events.column("user_id")))
+        return ReadItem(self._partition, taken, buckets)
+
+
+class Ahead:
+    """Keeps the partitions of one process together: what one has read ahead of the others has to be held open.
+
+    A partition waits while it has closed more than ``slides`` slides beyond the slowest that still has something to read.
+    """
+
+    def __init__(self, slide_ms: int, slides: int = 2) -> None:
+        self._most_ms = slides * slide_ms
+        self._through: dict[int, int] = {}
+        self._reading: set[int] = set()
+        self.members = 0
+
+    def join(self, partition: int) -> None:
+        """A partition of this process."""
+        self.members += 1
+        self._reading.add(partition)
+        self._through[partition] = NEVER_MS
+
+    def note(self, partition: int, closed_through_ms: int, at_end: bool) -> None:
+        """A partition stands at ``closed_through_ms``; ``at_end``: there is nothing more to read of it now."""
+        self._through[partition] = closed_through_ms
+        if at_end:
+            self._reading.discard(partition)
+        else:
+            self._reading.add(partition)
+
+    def leave(self, partition: int) -> None:
+        """The partition has ended."""
+        self._reading.discard(partition)
+
+    def must_wait(self, partition: int) -> bool:
+        """Whether the others should come first."""
+        others = [self._through[other] for other in self._reading if other != partition]
+        return bool(others) and self._through[partition] > min(others) + self._most_ms
+
+
+class InteractionsSource(FixedPartitionedSource[ReadItem, None]):
+    """The partitions of the interactions topic, spread over the processes by the engine."""
+
+    def __init__(
+        self, settings: KafkaSettings, plan: ReadPlan, reading: ReadSettings, pace: ReadPace, process: LiveProcess
+    ) -> None:  # fmt: skip
+        self._settings, self._plan, self._reading, self._pace, self._process = settings, plan, reading, pace, process
+        self._ahead = Ahead(reading.slide_ms)
+
+    def list_parts(self) -> list[str]:
+        """One name per partition; the same in every process."""
+        return [f"part-{partition:05}" for partition in self._plan.partitions]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> InteractionsPartition:
+        """The partition of that name, from its read point."""
+        partition = int(for_part.removeprefix("part-"))
+        self._ahead.join(partition)
+        reader = self._plan.reader(self._settings.interactions, partition, self._reading)
+        self._process.ledger.add_reader(partition, reader)
+        return InteractionsPartition(self._settings, reader, partition, self._pace, self._ahead, self._process)

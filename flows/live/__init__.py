@@ -1,0 +1,1 @@
+"""The dataflows on Kafka: what they are told, where they go on, and the commands that run them."""

@@ -1,0 +1,88 @@
+"""The recovery folder: what a run was begun with, and the state that its buckets carry."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from dynmm_core.crash_points import crash_point
+from dynmm_core.errors import UserError
+from dynmm_core.store.durable import sync, write_whole
+from dynmm_core.windows.messages import ShardState, hash_of
+
+KEPT_SLIDES = 64  # of every bucket: how far back a run can be resumed or rolled back
+_FACTS = "run.json"
+
+
+class RecoveryFolder:
+    """Facts of one run, and per bucket the users' newest items behind its last slides, by hash. Readable by its owner only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Record what the run is begun with, or return what it was begun with; whoever comes first decides.
+
+        Raises:
+            UserError: the folder belongs to another run or to other settings.
+        """
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target = self.path / _FACTS
+        if not target.is_file():
+            draft = self.path / f".{_FACTS}.{os.getpid()}"
+            write_whole(draft, json.dumps(facts, indent=2).encode() + b"\n")
+            try:
+                os.link(draft, target)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+            sync(self.path)
+        known: dict[str, Any] = json.loads(target.read_text())
+        for name in (name for name in facts if name != "starts"):
+            if known.get(name) != facts[name]:
+                raise UserError(
+                    f"{name}: {self.path} belongs to a run with {known.get(name)!r}, not {facts[name]!r};"
+                    " give the same again, or begin another run with --run NAME and --recovery FOLDER"
+                )
+        return known
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / _FACTS).is_file()
+
+    def keep(self, state: ShardState) -> None:
+        """Write a bucket's state; it is on disk when this returns. The oldest goes."""
+        folder = self.path / "tails" / state.shard
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / _name(state.slide_end_ms, state.digest)
+        if not target.is_file():
+            write_whole(target, state.payload)
+            sync(folder)
+        for old in sorted(file for file in folder.iterdir() if not file.name.startswith("."))[:-KEPT_SLIDES]:
+            old.unlink(missing_ok=True)
+        crash_point("after-tails-file")
+
+    def load(self, shard: str, digest: str) -> bytes:
+        """Read the state of that hash.
+
+        Raises:
+            UserError: it is not there, or damaged.
+        """
+        found = next((self.path / "tails" / shard).glob(f"*-{digest}"), None)
+        if found is None:
+            raise UserError(
+                f"recovery: {self.path} has no state {digest[:12]} of {shard}; bring the folder back,"
+                " or begin another run with --run NAME and --recovery FOLDER"
+            )
+        payload = found.read_bytes()
+        if hash_of(payload).hex() != digest:
+            raise UserError(
+                f"recovery: {found} is not what it was written as; bring it back, or begin another run with --run NAME"
+            )
+        return payload
+
+
+def _name(slide_end_ms: int, digest: str) -> str:
+    return f"{slide_end_ms:020}-{digest}"

@@ -1,0 +1,128 @@
+"""The metrics of one process of a flow, in a registry of their own. Names: ``dynmm_<noun>_<unit>``."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Enum, Histogram, Info
+
+from flows.observe.collectors import DiskSpace, EventTotals, PutGauge, WatermarkDelays
+from flows.observe.health import State
+
+_COMMIT_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
+_SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",)}
+
+
+class FlowMetrics:
+    """What one process shows of itself. Setters take plain numbers and are meant to be called once per batch or slide.
+
+    A metric that a process never sets has no sample, so that a summarize process says nothing of the store. ``clock`` gives
+    seconds UTC.
+    """
+
+    def __init__(self, run: str, flow: str, process: int = 0, clock: Callable[[], float] = time.time) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._events, self._delays, self._disks = EventTotals(), WatermarkDelays(clock), DiskSpace()
+        for collector in (self._events, self._delays, self._disks):
+            registry.register(collector)
+        self._info = Info("dynmm_up", "What this process is", registry=registry)
+        self._info.info({"run": run, "flow": flow, "process": str(process)})
+        states = [state.value for state in State]
+        self._health = Enum("dynmm_health_state", "State of this process", states=states, registry=registry)
+        self._add_gauges()
+        self._add_counters()
+
+    def _add_gauges(self) -> None:
+        self._lag = self._gauge("dynmm_consumer_lag_messages", "Messages behind the end of a partition", "topic", "partition")
+        self._open_slides = self._gauge("dynmm_open_slides", "Slides that hold events and are not closed yet")
+        self._slide = self._gauge("dynmm_slide_seconds", "Configured length of a slide")
+        self._last_commit = self._gauge(
+            "dynmm_last_commit_timestamp_seconds", "When the last version was committed, or waited for"
+        )
+        self._adapt_lag_slides = self._gauge("dynmm_adapt_lag_slides", "Complete slides that wait to be learned from")
+        self._adapt_lag = self._gauge("dynmm_adapt_lag_seconds", "For how long the oldest of them has waited")
+        self._state = self._gauge("dynmm_state_bytes", "Size of state, in memory or on disk", "part")
+        self._version = self._gauge("dynmm_store_version", "Newest version of the store")
+
+    def _add_counters(self) -> None:
+        self._commit = Histogram(
+            "dynmm_slide_commit_seconds", "From a slide's close to its commit", buckets=_COMMIT_SECONDS, registry=self.registry
+        )
+        self._epochs = self._counter("dynmm_epochs", "Epochs whose state was kept")
+        self._versions = self._counter("dynmm_versions", "Versions that this process committed")
+        self._rejected = self._counter("dynmm_update_rejected", "Updates of the adapter that the guard took back")
+        self._broker_errors = self._counter("dynmm_broker_errors", "Errors that the broker's client told", "kind")
+
+    def _gauge(self, name: str, text: str, *labels: str) -> PutGauge:
+        gauge = PutGauge(name, text, *labels)
+        self.registry.register(gauge)
+        return gauge
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def sample_names(self) -> frozenset[str]:
+        """Every name that a scrape may show, whether or not it has a sample yet."""
+        families = self.registry.collect()
+        return frozenset(family.name + suffix for family in families for suffix in _SUFFIXES.get(family.type, ("",)))
+
+    def observe_tallies(self, read: int, used: int, late: int, duplicate: int, dead: int, pending: int) -> None:
+        """Events since the run's beginning, those before a resume included; a smaller number than before is not shown."""
+        self._events.put({"read": read, "used": used, "late": late, "duplicate": duplicate, "dead": dead}, pending)
+
+    def observe_lag(self, topic: str, partition: int, messages: int) -> None:
+        """How many messages of a partition are still to be read."""
+        self._lag.put(messages, topic, str(partition))
+
+    def observe_newest(self, partition: int, newest_ms: int) -> None:
+        """The newest event time of a partition, ms UTC; a scrape shows how long ago that is."""
+        self._delays.put(partition, newest_ms)
+
+    def observe_open_slides(self, slides: int) -> None:
+        """How many slides hold events and wait for the watermark."""
+        self._open_slides.put(slides)
+
+    def observe_slide_length(self, slide_ms: int) -> None:
+        """The configured length of a slide, told once: alerts measure time in slides."""
+        self._slide.put(slide_ms / 1000)
+
+    def observe_adapt_lag(self, slides: int, seconds: float) -> None:
+        """Complete slides not yet committed, and for how long the oldest has waited (0 where none waits)."""
+        self._adapt_lag_slides.put(slides)
+        self._adapt_lag.put(seconds)
+
+    def observe_commit(self, version: int, seconds: float, at_ms: int, rejected: bool = False) -> None:
+        """A version was committed at ``at_ms`` UTC, so many seconds after its slide closed; ``rejected`` by the guard or not."""
+        self._versions.inc()
+        self._rejected.inc(int(rejected))
+        self._commit.observe(seconds)
+        self.observe_head(version, at_ms)
+
+    def observe_head(self, version: int | None, at_ms: int) -> None:
+        """The store's newest version and its commit time, ms UTC: at a start, and after a rollback.
+
+        For an empty store: None and now, so that a run that never commits is noticed like one that has stopped to.
+        """
+        if version is not None:
+            self._version.put(version)
+        self._last_commit.put(at_ms / 1000)
+
+    def observe_state(self, part: str, size_bytes: int) -> None:
+        """The size of one part of the state, such as ``shards``, ``trainer`` or ``store``."""
+        self._state.put(size_bytes, part)
+
+    def observe_epoch(self) -> None:
+        """An epoch ended and its state was kept."""
+        self._epochs.inc()
+
+    def observe_broker_error(self, kind: str) -> None:
+        """The broker's client told an error; ``kind`` is its name, one of a few dozen."""
+        self._broker_errors.labels(kind).inc()
+
+    def observe_health(self, state: State) -> None:
+        """The state that the process reports of itself."""
+        self._health.state(state.value)
+
+    def watch_disk(self, part: str, folder: Path) -> None:
+        """Show, at every scrape, how full the file system of ``folder`` is."""
+        self._disks.watch(part, folder)
