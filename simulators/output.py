@@ -1,7 +1,8 @@
-"""A stream on disk: the table of interactions, and the truth beside it."""
+"""A stream on disk: the table of interactions, the truth beside it, and the faulty log if there is one."""
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dynmm_core.errors import UserError
+from simulators.faulty_log import FaultyLog
+from simulators.placement import Outcome
 from simulators.stream import HOUR_MS, Stream, cut_time_ms, draw_stream
 from simulators.world import StreamSettings, World, make_world
 
@@ -16,31 +19,66 @@ TRUTH_SCHEMA_VERSION = 1
 
 
 def write_stream(out: Path, settings: StreamSettings) -> tuple[World, Stream]:
-    """Draw a stream and write ``interactions.parquet`` and ``truth.json`` to ``out``, which appears when both are whole.
+    """Draw a stream and write it to ``out``; see :func:`write_files`."""
+    refuse_existing(out)
+    world = make_world(settings)
+    stream = draw_stream(world)
+    write_files(out, world, stream)
+    return world, stream
+
+
+def write_files(out: Path, world: World, stream: Stream, faulty: FaultyLog | None = None, topic: str = "interactions") -> None:
+    """Write ``interactions.parquet`` and ``truth.json`` to ``out``, which appears when all is whole.
+
+    With a faulty log, the folder ``faulty`` holds ``messages.parquet`` (each partition's messages in order, with what becomes
+    of them), ``used.parquet`` (the events of all slides, if it is read as ``topic``) and ``expected.json``.
 
     Raises:
         UserError: ``out`` exists.
     """
-    if out.exists():
-        raise UserError(f"--out: {out} exists; name a folder that does not, or remove it first")
-    world = make_world(settings)
-    stream = draw_stream(world)
+    refuse_existing(out)
     scratch = out.with_name(out.name + ".partial")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    pq.write_table(_table(stream), scratch / "interactions.parquet", compression="zstd")
+    table = as_table(stream)
+    table = table.rename_columns(["timestamp" if name == "event_time_ms" else name for name in table.column_names])
+    pq.write_table(table, scratch / "interactions.parquet", compression="zstd")
     (scratch / "truth.json").write_text(json.dumps(_truth(world), indent=2) + "\n")
+    if faulty is not None:
+        _write_faulty(scratch / "faulty", faulty, topic)
     scratch.rename(out)
-    return world, stream
 
 
-def _table(stream: Stream) -> pa.Table:
+def refuse_existing(out: Path) -> None:
+    """Refuse to write over anything."""
+    if out.exists():
+        raise UserError(f"--out: {out} exists; name a folder that does not, or remove it first")
+
+
+def as_table(stream: Stream) -> pa.Table:
+    """The stream as a table of interactions in time order."""
     return pa.table({
         "event_id": pa.array(_names("e", np.arange(len(stream.user)))),
         "user_id": pa.array(_names("u", stream.user)),
         "item_id": pa.array(_names("i", stream.item)),
-        "timestamp": pa.array(stream.event_time_ms, pa.int64()),
+        "event_time_ms": pa.array(stream.event_time_ms, pa.int64()),
     })  # fmt: skip
+
+
+def _write_faulty(folder: Path, log: FaultyLog, topic: str) -> None:
+    folder.mkdir()
+    sizes = [len(messages) for messages in log.messages]
+    names = np.array([outcome.name.lower() for outcome in Outcome])
+    table = pa.table({
+        "partition": pa.array(np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)),
+        "offset": pa.array(np.concatenate([np.arange(size) for size in sizes])),
+        "timestamp_ms": pa.array([message.timestamp_ms for messages in log.messages for message in messages], pa.int64()),
+        "value": pa.array([message.value for messages in log.messages for message in messages], pa.large_binary()),
+        "outcome": pa.array(names[np.concatenate(log.outcomes)]),
+    })  # fmt: skip
+    pq.write_table(table, folder / "messages.parquet", compression="zstd")
+    pq.write_table(log.used(topic), folder / "used.parquet", compression="zstd")
+    (folder / "expected.json").write_text(json.dumps(asdict(log.expected), indent=2) + "\n")
 
 
 def _names(prefix: str, numbers: np.ndarray) -> np.ndarray:
