@@ -1,7 +1,7 @@
 """The state machines of the library inside the engine: one window per bucket, and one assembler with one engine."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bytewax.operators import StatefulBatchLogic
@@ -39,7 +39,7 @@ class SummarizeLogic(StatefulBatchLogic[BucketItem, SlideMessage, None]):
         messages: list[SlideMessage] = []
         for item in values:
             if item.events is not None:
-                self._window.add(item.events)
+                self._window.add(item.events, item.hashes)
             if item.closed_through_ms is None and item.cut is None:
                 continue
             for message in self._window.advance(item.partition, item.closed_through_ms, item.point, item.cut):
@@ -65,7 +65,7 @@ class AdaptLogic(StatefulBatchLogic[SummaryItem, Report, None]):
         """None: the store's head is the truth of how far adapt got."""
 
     def _take(self, values: list[SummaryItem]) -> list[Report]:
-        return [report for item in values for report in self._adapt.take(item)]
+        return self._adapt.take_all(values)
 
 
 class Adapt:
@@ -83,9 +83,9 @@ class Adapt:
         self._engine: Any = None
         self._told: Callable[[Report], None] | None = None
 
-    def take(self, item: SummaryItem) -> list[Report]:
-        """Take in one message; the slides that it completes are committed when this returns."""
-        return [self._on_slide(slide) for slide in self._assembler.add(item.message)]
+    def take_all(self, items: Sequence[SummaryItem]) -> list[Report]:
+        """Take in messages; the slides that they complete are committed when this returns."""
+        return [self._on_slide(slide) for item in items for slide in self._assembler.add(item.message)]
 
     def open(self) -> Any:
         """The engine, opened; only here does a process import what learns."""

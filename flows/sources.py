@@ -12,9 +12,8 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.events.arrow import decode_arrow
-from dynmm_core.events.hashing import hash64
 from dynmm_core.events.letters import Decoded, Origin
-from dynmm_core.windows.buckets import buckets_of
+from dynmm_core.windows.hashes import EventHashes
 from dynmm_core.windows.intake import Intake
 from flows.config import FlowConfig
 from flows.items import ReadItem
@@ -26,11 +25,11 @@ _CALL_WINDOWS = 32
 
 @dataclass(frozen=True)
 class _Rows:
-    """One partition's share of a stretch of the file: its rows' numbers in the file (n,), decoded, with buckets."""
+    """One partition's share of a stretch of the file: its rows' numbers in the file (n,), decoded, with their hashes."""
 
     numbers: np.ndarray
     decoded: Decoded
-    buckets: np.ndarray
+    hashes: EventHashes
 
 
 class _LogReader:
@@ -53,17 +52,17 @@ class _LogReader:
         first, last = self.stretches[stretch]
         table = self.log.read(self._config.columns, first, last).combine_chunks()
         decoded = decode_arrow(table.to_batches()[0], Origin(self.log.name, 0, range(first, last)))
-        hashes = hash64(decoded.events.column("user_id"))
+        hashes = EventHashes.of(decoded.events)
         if self._config.partitions == 1:
-            return [_Rows(decoded.offsets, decoded, buckets_of(hashes))]
-        partitions = hashes % np.uint64(self._config.partitions)
+            return [_Rows(decoded.offsets, decoded, hashes)]
+        partitions = hashes.user % np.uint64(self._config.partitions)
         return [self._share(decoded, hashes, np.flatnonzero(partitions == part), part) for part in range(self._config.partitions)]
 
-    def _share(self, decoded: Decoded, hashes: np.ndarray, rows: np.ndarray, part: int) -> _Rows:
+    def _share(self, decoded: Decoded, hashes: EventHashes, rows: np.ndarray, part: int) -> _Rows:
         numbers = decoded.offsets[rows]
         # A letter has no user; the first partition takes them all.
         bad = decoded.bad if part == 0 else ()
-        return _Rows(numbers, Decoded(decoded.events.take(pa.array(rows)), numbers, bad), buckets_of(hashes[rows]))
+        return _Rows(numbers, Decoded(decoded.events.take(pa.array(rows)), numbers, bad), hashes[rows])
 
 
 class LogPartition(StatefulSourcePartition[ReadItem, None]):
@@ -109,14 +108,13 @@ class LogPartition(StatefulSourcePartition[ReadItem, None]):
                 yield [self._take(intake, rows, start, end) for start, end in pieces]
             if rows.decoded.bad:
                 nothing = Decoded(rows.decoded.events.slice(0, 0), rows.decoded.offsets[:0], rows.decoded.bad)
-                yield [ReadItem(self._partition, intake.take(nothing), rows.buckets[:0])]
-        yield [ReadItem(self._partition, intake.drain(), np.zeros(0, np.uint8))]
+                yield [ReadItem(self._partition, intake.take(nothing))]
+        yield [ReadItem(self._partition, intake.drain())]
 
     def _take(self, intake: Intake, rows: _Rows, start: int, end: int) -> ReadItem:
         events = rows.decoded.events.slice(start, end - start)
-        taken = intake.take(Decoded(events, rows.decoded.offsets[start:end], ()))
-        buckets = rows.buckets[start:end]
-        return ReadItem(self._partition, taken, buckets if taken.kept is None else buckets[taken.kept])
+        decoded = Decoded(events, rows.decoded.offsets[start:end], ())
+        return ReadItem(self._partition, intake.take(decoded, hashes=rows.hashes[start:end]))
 
 
 class _SharedReader:

@@ -1,5 +1,6 @@
 """Arrow batches to events: whole columns are cast and checked, no row is looked at unless it is bad."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,28 +8,47 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dynmm_core.events.arrow_stream import UNREADABLE, check_version, read_stream
 from dynmm_core.events.letters import BadEvent, Decoded, Origin
 from dynmm_core.events.schema import COLUMN_TYPES, MAX_ID_BYTES, MAX_TIME_MS, empty_events, ordered_columns
+
+_IDS = ("event_id", "user_id", "item_id")
 
 
 def decode_arrow(message: pa.RecordBatch | bytes, origin: Origin) -> Decoded:
     """Decode one batch, or the bytes of one Arrow IPC stream.
 
     ``origin`` has one offset per row, or a single one for the whole message: then rows without ``event_id`` are told apart by
-    their place in it. Bytes that are no Arrow stream, or a batch without a required column, are one letter; a row with a
-    missing id or an impossible time is a letter with the row as JSON.
+    their place in it. Bytes that are no whole Arrow stream, a version that is not known, or a batch without a required column
+    are one letter; a row with a missing id or an impossible time is a letter with the row as JSON.
     """
-    raw = message if isinstance(message, bytes) else b""
     try:
-        batch = _read_stream(message) if isinstance(message, bytes) else message
-        events = _cast(batch, origin)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        letter = BadEvent(f"message: {reason}", raw, origin.topic, origin.partition, origin.offsets[0])
+        if isinstance(message, bytes):
+            table = read_stream(message)
+            table.validate(full=True)
+        else:
+            table = pa.Table.from_batches([message])
+        check_version(table.schema)
+        return decode_tables([table], origin)
+    except UNREADABLE as error:
+        raw = message if isinstance(message, bytes) else b""
+        letter = BadEvent(_told(error), raw, origin.topic, origin.partition, origin.offsets[0])
         return Decoded(empty_events(), np.zeros(0, np.int64), (letter,))
+
+
+def decode_tables(tables: Sequence[pa.Table], origin: Origin) -> Decoded:
+    """Decode sound messages of one schema; ``origin`` has one offset for each of them, or one for each row of the only one.
+
+    Raises:
+        pyarrow.ArrowInvalid, or another of ``UNREADABLE``: the columns are not those of events.
+    """
+    columns = _cast(pa.concat_tables(tables))
     offsets = np.asarray(origin.offsets, np.int64)
-    if len(offsets) != events.num_rows:
-        offsets = np.repeat(offsets[:1], events.num_rows)
+    by_message = len(tables) > 1 or len(offsets) != tables[0].num_rows
+    rows = np.array([table.num_rows for table in tables] if by_message else np.ones(len(offsets), np.int64))
+    offsets = np.repeat(offsets, rows)
+    columns["event_id"] = _fill_event_ids(columns["event_id"], origin, offsets, rows)
+    events = pa.RecordBatch.from_pydict(columns)
     sound = _sound_rows(events)
     if sound.all():
         return Decoded(events, offsets, ())
@@ -40,34 +60,41 @@ def decode_arrow(message: pa.RecordBatch | bytes, origin: Origin) -> Decoded:
     return Decoded(events.filter(pa.array(sound)), offsets[sound], letters)
 
 
-def _read_stream(message: bytes) -> pa.RecordBatch:
-    with pa.ipc.open_stream(message) as reader:
-        table = reader.read_all().combine_chunks()
-    batches = table.to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+def _told(error: Exception) -> str:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return reason if reason.startswith("schema_version: ") else f"message: {reason}"
 
 
-def _cast(batch: pa.RecordBatch, origin: Origin) -> pa.RecordBatch:
-    columns: dict[str, pa.Array] = {}
-    names = set(batch.schema.names)
-    if len(names) != batch.num_columns:
+def _cast(table: pa.Table) -> dict[str, pa.Array]:
+    """The columns of events in canonical order, each in one piece."""
+    names = set(table.column_names)
+    if len(names) != table.num_columns:
         raise pa.ArrowInvalid("two columns have the same name")
     for name in ("event_time_ms", "user_id", "item_id"):
         if name not in names:
-            raise pa.ArrowInvalid(f"{name}: missing; the batch has {', '.join(batch.schema.names)}")
+            raise pa.ArrowInvalid(f"{name}: missing; the batch has {', '.join(table.column_names)}")
+    columns: dict[str, pa.Array] = {}
     for name in ordered_columns(names | {"event_id"}):
-        column = batch.column(name) if name in names else pa.nulls(batch.num_rows, pa.string())
-        if name in COLUMN_TYPES:
-            column = _cast_known(name, column)
-        columns[name] = _fill_event_ids(column, origin) if name == "event_id" else column
-    return pa.RecordBatch.from_pydict(columns)
+        column = table.column(name) if name in names else pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+        columns[name] = _in_one_piece(_cast_known(name, column) if name in COLUMN_TYPES else column)
+    return columns
 
 
-def _cast_known(name: str, column: pa.Array) -> pa.Array:
+def _in_one_piece(column: pa.ChunkedArray) -> pa.Array:
+    whole = column.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        raise pa.ArrowInvalid("the text of one column is longer than 2 GiB")
+    return whole
+
+
+def _cast_known(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
+    if kind == COLUMN_TYPES[name] and name != "rating":
+        return column
     if name in ("event_id", "user_id", "item_id", "event"):
         if pa.types.is_dictionary(kind):
-            column, kind = column.dictionary_decode(), kind.value_type
+            kind = kind.value_type
+            column = column.cast(kind)
         number = pa.types.is_integer(kind) and name != "event"
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or number or pa.types.is_null(kind)):
             raise pa.ArrowInvalid(f"{name}: {kind} is neither text nor an integer")
@@ -81,32 +108,38 @@ def _cast_known(name: str, column: pa.Array) -> pa.Array:
     return column.cast(COLUMN_TYPES[name])
 
 
-def _fill_event_ids(ids: pa.Array, origin: Origin) -> pa.Array:
+def _fill_event_ids(ids: pa.Array, origin: Origin, offsets: np.ndarray, rows: np.ndarray) -> pa.Array:
+    """The ids, and where there is none the row's ``offsets`` (n,) with its place in its message; ``rows`` (m,) of each."""
     if not ids.null_count:
         return ids
-    if len(origin.offsets) == len(ids):
-        given = [origin.event_id(row) for row in range(len(ids))]
-    else:
-        given = [f"{origin.event_id(0)}/{row}" for row in range(len(ids))]
-    return pc.coalesce(ids, pa.array(given, pa.string()))
+    given = pc.binary_join_element_wise(f"{origin.topic}/{origin.partition}", pa.array(offsets).cast(pa.string()), "/")
+    places = np.arange(len(offsets)) - np.repeat(np.cumsum(rows) - rows, rows)
+    numbered = pc.binary_join_element_wise(given, pa.array(places).cast(pa.string()), "/")
+    alone = pa.array(np.repeat(rows == 1, rows))  # it needs no place
+    return pc.coalesce(ids, pc.if_else(alone, given, numbered))
 
 
 def _sound_rows(events: pa.RecordBatch) -> np.ndarray:
     sound = np.ones(events.num_rows, bool)
-    for name in ("event_id", "user_id", "item_id"):
-        lengths = pc.binary_length(events.column(name)).fill_null(0).to_numpy(zero_copy_only=False)
-        sound &= (lengths > 0) & (lengths <= MAX_ID_BYTES)
-    for name in ("event_time_ms", "ingest_time_ms"):
+    for name in _IDS:
+        sound = _within(pc.binary_length(events.column(name)), 0, 1, MAX_ID_BYTES, sound)
+    for name, absent in (("event_time_ms", -1), ("ingest_time_ms", 0)):
         if name in events.schema.names:
-            column = events.column(name)
-            absent = -1 if name == "event_time_ms" else 0
-            times = column.fill_null(absent).to_numpy(zero_copy_only=False)
-            sound &= (times >= 0) & (times <= MAX_TIME_MS)
+            sound = _within(events.column(name), absent, 0, MAX_TIME_MS, sound)
     return sound
 
 
+def _within(column: pa.Array, absent: int, least: int, most: int, sound: np.ndarray) -> np.ndarray:
+    """Those of the ``sound`` rows (n,) whose number lies in these bounds; a null counts as ``absent``."""
+    numbers = (column.fill_null(absent) if column.null_count else column).to_numpy(zero_copy_only=False)
+    if numbers.min(initial=most) >= least and numbers.max(initial=least) <= most:
+        return sound
+    within: np.ndarray = sound & (numbers >= least) & (numbers <= most)
+    return within
+
+
 def _reason(row: dict[str, Any]) -> str:
-    for name in ("event_id", "user_id", "item_id"):
+    for name in _IDS:
         if not row[name]:
             return f"{name}: missing"
         if len(row[name].encode()) > MAX_ID_BYTES:

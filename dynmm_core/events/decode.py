@@ -13,22 +13,20 @@ import orjson
 import pyarrow as pa
 
 from dynmm_core.events.letters import BadEvent, Decoded, Origin
+from dynmm_core.events.rules import ID_TYPES, IDS, Row, optional_reason, reason_of
 from dynmm_core.events.schema import COLUMN_TYPES, MAX_ID_BYTES, MAX_TIME_MS, empty_events, ordered_columns
+from dynmm_core.events.wire import VERSION_FIELD, version_reason
 
 MESSAGES_PER_CHUNK = 1000  # object garbage of a larger chunk falls out of the processor's cache
 _NO_TYPES: Mapping[str, pa.DataType] = {}
-_IDS = ("event_id", "user_id", "item_id")
-_ID_TYPES = {str, int}
-_NUMBER_TYPES = {float, int, type(None)}
-
-Row = dict[str, Any]
 
 
 def decode_json(messages: Sequence[bytes], origin: Origin, further: Mapping[str, pa.DataType] = _NO_TYPES) -> Decoded:
     """Decode one JSON object per message; ``origin`` has one offset per message.
 
     ``event_time_ms``, ``user_id`` and ``item_id`` must be there; a missing ``event_id`` is topic/partition/offset; ids may be
-    integers and are kept as text; other fields may be missing or null, NaN counts as null.
+    integers and are kept as text; other fields may be missing or null, NaN counts as null. ``schema_version`` is the wire's, is
+    no column, and must be known.
     """
     decoded = [
         _decode_chunk(messages[first : first + MESSAGES_PER_CHUNK], origin, first, further)
@@ -61,7 +59,7 @@ def _decode_chunk(messages: Sequence[bytes], origin: Origin, first: int, further
     if events is None:
         kept: list[int] = []
         for index, row in enumerate(rows):
-            reason = _reason(row, further)
+            reason = reason_of(row, further)
             if reason is None:
                 kept.append(index)
             else:
@@ -121,8 +119,10 @@ def _columns_at_once(
     if not _sound_ids([given for row in rows if (given := row.get("event_id")) is not None]):
         return None
     names = set().union(*rows)
+    if VERSION_FIELD in names and any(version_reason(row[VERSION_FIELD]) for row in rows if VERSION_FIELD in row):
+        return None
     for name in ("rating", "event", "ingest_time_ms"):
-        if name in names and any(_optional_reason(name, row.get(name)) for row in rows):
+        if name in names and any(optional_reason(name, row.get(name)) for row in rows):
             return None
     try:
         return _columns(rows, places, origin, first, further)
@@ -131,21 +131,21 @@ def _columns_at_once(
 
 
 def _sound_ids(ids: list[Any]) -> bool:
-    return set(map(type, ids)) <= _ID_TYPES and all(type(value) is int or 0 < len(value) <= MAX_ID_BYTES // 4 for value in ids)
+    return set(map(type, ids)) <= ID_TYPES and all(type(value) is int or 0 < len(value) <= MAX_ID_BYTES // 4 for value in ids)
 
 
 def _columns(
     rows: list[Row], places: list[int], origin: Origin, first: int, further: Mapping[str, pa.DataType]
 ) -> pa.RecordBatch:
     columns: dict[str, pa.Array] = {}
-    for name in ordered_columns({*_IDS, *set().union(*rows)}):
+    for name in ordered_columns({*IDS, *set().union(*rows)} - {VERSION_FIELD}):
         values = [row.get(name) for row in rows]
         if name == "event_id":
             values = [
                 origin.event_id(first + place) if value is None else str(value)
                 for value, place in zip(values, places, strict=True)
             ]
-        elif name in _IDS:
+        elif name in IDS:
             values = [value if type(value) is str else str(value) for value in values]
         elif name == "rating":
             values = [None if value is None or math.isnan(value) else float(value) for value in values]
@@ -157,56 +157,3 @@ def _columns(
 
 def _as_text(value: Any) -> str | None:
     return value if value is None or type(value) is str else orjson.dumps(value).decode()
-
-
-def _reason(row: Row, further: Mapping[str, pa.DataType]) -> str | None:
-    """Why this object is no event, or None; the one rule that ``_columns_at_once`` takes short cuts to."""
-    for name in ("event_time_ms", "user_id", "item_id"):
-        if row.get(name) is None:
-            return f"{name}: missing"
-    reason = _time_reason("event_time_ms", row["event_time_ms"])
-    for name in _IDS:
-        reason = reason or _id_reason(name, row.get(name))
-    for name in ("rating", "event", "ingest_time_ms"):
-        reason = reason or _optional_reason(name, row.get(name))
-    for name, expected in further.items():
-        reason = reason or _further_reason(name, row.get(name), expected)
-    return reason
-
-
-def _time_reason(name: str, value: Any) -> str | None:
-    if type(value) is not int:
-        return f"{name}: {value!r:.80} is no integer (milliseconds UTC)"
-    if not 0 <= value <= MAX_TIME_MS:
-        return f"{name}: {value} is not between 0 and {MAX_TIME_MS}"
-    return None
-
-
-def _id_reason(name: str, value: Any) -> str | None:
-    if value is None:
-        return None
-    if type(value) not in _ID_TYPES:
-        return f"{name}: {value!r:.80} is neither text nor an integer"
-    if value == "":
-        return f"{name}: empty"
-    if type(value) is str and len(value.encode()) > MAX_ID_BYTES:
-        return f"{name}: longer than {MAX_ID_BYTES} bytes"
-    return None
-
-
-def _optional_reason(name: str, value: Any) -> str | None:
-    if value is None:
-        return None
-    if name == "rating":
-        return None if type(value) in _NUMBER_TYPES else f"rating: {value!r:.80} is no number"
-    if name == "event":
-        return None if type(value) is str else f"event: {value!r:.80} is no text"
-    return _time_reason(name, value)
-
-
-def _further_reason(name: str, value: Any, expected: pa.DataType) -> str | None:
-    try:
-        pa.array([value], type=expected)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, OverflowError):
-        return f"{name}: {value!r:.80} is no {expected}"
-    return None

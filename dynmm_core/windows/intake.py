@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from dynmm_core.events.letters import BadEvent, Decoded
 from dynmm_core.windows.clock import DRAINED_MS, NEVER_MS, PartitionClock, Reading
+from dynmm_core.windows.hashes import EventHashes
 from dynmm_core.windows.progress import IdleCut, PartitionTally, ReadPoint, ReadPoints, start_point
 from dynmm_core.windows.seen import RecentIds
 
@@ -27,12 +28,12 @@ class LateEvent:
 class Taken:
     """The outcome for a run of messages. ``closed_through_ms`` is None unless the clock passed a slide with them.
 
-    ``kept`` (n,) bool: which of the decoded events are among ``events``; None if all are. Where the clock passed a slide,
-    ``point`` is the place from which everything behind that slide can be read again; ``cut`` is the idle cut that moved it.
+    ``hashes`` are those of ``events``. Where the clock passed a slide, ``point`` is the place from which everything behind that
+    slide can be read again; ``cut`` is the idle cut that moved it.
     """
 
     events: pa.RecordBatch | None
-    kept: np.ndarray | None
+    hashes: EventHashes | None
     late: tuple[LateEvent, ...]
     dead: tuple[BadEvent, ...]
     closed_through_ms: int | None
@@ -82,38 +83,42 @@ class Intake:
         """The end of the newest slide that this partition has closed."""
         return self._clock.closed_through_ms
 
-    def take(self, decoded: Decoded, next_offset: int | None = None, ingested_ms: np.ndarray | None = None) -> Taken:
+    def take(
+        self, decoded: Decoded, next_offset: int | None = None,
+        ingested_ms: np.ndarray | None = None, hashes: EventHashes | None = None,
+    ) -> Taken:  # fmt: skip
         """Take in the next run of messages of this partition; ``next_offset`` is the one behind them, if known.
 
-        ``ingested_ms`` (n,) int64: the broker's time of each event, which counts where an event has no ``ingest_time_ms``.
+        ``ingested_ms`` (n,) int64: the broker's time of each event, which counts where an event has no ``ingest_time_ms``;
+        ``hashes``: those of the events, where they are known already.
         """
         before = self._point()
         if next_offset is not None:
             self._offset = next_offset
-        events, dead = decoded.events, decoded.bad
+        events, offsets, dead = decoded.events, decoded.offsets, decoded.bad
         read = events.num_rows + len(dead)
+        hashes = hashes or EventHashes.of(events)
         skew_ms = self._skew(events, ingested_ms)
-        kept: np.ndarray | None = None
         if skew_ms is not None:
-            kept = skew_ms <= (self._max_skew_ms or 0)
-            dead = (*dead, *self._skewed_letters(decoded, skew_ms, ~kept))
-            events = events.filter(pa.array(kept))
+            sound = skew_ms <= (self._max_skew_ms or 0)
+            dead = (*dead, *self._skewed_letters(decoded, skew_ms, ~sound))
+            events, offsets, hashes = events.filter(pa.array(sound)), offsets[sound], hashes[sound]
         if not events.num_rows:
             self._count(read=read, dead=len(dead))
-            return Taken(None, kept, (), dead, None, self._tally)
-        offsets = decoded.offsets if kept is None else decoded.offsets[kept]
+            return Taken(None, None, (), dead, None, self._tally)
         times = events.column("event_time_ms").to_numpy()
         limits_ms = self._clock.limits_ms(times)
         reading = self._clock.read(times)
         self._points.passed(before, self._clock.newest_ms)
-        letters, in_time, duplicates = self._late(events, offsets, times, limits_ms, reading)
+        letters, in_time, duplicates = self._late(events, hashes, offsets, limits_ms, reading)
         self._count(read=read, dead=len(dead), late=len(letters), duplicate=duplicates)
         if in_time is not None:
-            events = events.filter(pa.array(in_time))
-            kept = in_time if kept is None else _narrowed(kept, in_time)
+            events, hashes = events.filter(pa.array(in_time)), hashes[in_time]
         through = reading.closed_through_ms if reading.passed else None
         point = self._points.behind(through, self._point()) if through is not None else None
-        return Taken(events if events.num_rows else None, kept, letters, dead, through, self._tally, point)
+        if not events.num_rows:
+            return Taken(None, None, letters, dead, through, self._tally, point)
+        return Taken(events, hashes, letters, dead, through, self._tally, point)
 
     def remember(self, decoded: Decoded, ingested_ms: np.ndarray | None = None) -> None:
         """Take in messages before the start point: known to late duplicates, and nothing else."""
@@ -121,7 +126,8 @@ class Intake:
         if skew_ms is not None:
             events = events.filter(pa.array(skew_ms <= (self._max_skew_ms or 0)))
         if events.num_rows:
-            self._seen.repeated(events, np.zeros(events.num_rows, bool))
+            times = events.column("event_time_ms").to_numpy()
+            self._seen.repeated(times, EventHashes.of(events), np.zeros(events.num_rows, bool))
 
     def drain(self) -> Taken:
         """The last item of a partition that ends: closes every slide for it."""
@@ -146,11 +152,12 @@ class Intake:
         )
 
     def _late(
-        self, events: pa.RecordBatch, offsets: np.ndarray, times: np.ndarray, limits_ms: np.ndarray, reading: Reading
+        self, events: pa.RecordBatch, hashes: EventHashes, offsets: np.ndarray, limits_ms: np.ndarray, reading: Reading
     ) -> tuple[tuple[LateEvent, ...], np.ndarray | None, int]:
         """Letters of late events; which events (n,) go on, None if all; how many of the late ones had come before."""
+        times = events.column("event_time_ms").to_numpy()
         late_by_ms = limits_ms - (times // self._slide_ms + 1) * self._slide_ms
-        repeated = self._seen.repeated(events, reading.late & (late_by_ms < self._slide_ms))
+        repeated = self._seen.repeated(times, hashes, reading.late & (late_by_ms < self._slide_ms))
         self._seen.forget(reading.closed_through_ms - self._slide_ms)
         in_time = ~reading.late
         letters: tuple[LateEvent, ...] = ()
@@ -189,13 +196,6 @@ class Intake:
             LateEvent(_as_json(row), self._topic, self._partition, int(offset), int(missed))
             for row, offset, missed in zip(rows, offsets[late], late_by_ms[late], strict=True)
         )
-
-
-def _narrowed(kept: np.ndarray, further: np.ndarray) -> np.ndarray:
-    """``kept`` (n,) with those of its true places taken out that are false in ``further``."""
-    narrowed = kept.copy()
-    narrowed[kept] = further
-    return narrowed
 
 
 def _as_json(row: dict[str, object]) -> bytes:

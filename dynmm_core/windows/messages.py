@@ -10,7 +10,7 @@ import pyarrow as pa
 from dynmm_core.windows.progress import ShardProgress
 
 MAX_CHUNK_BYTES = 512 * 1024
-ChunkKind = Literal["events", "counts", "pairs"]
+ChunkKind = Literal["events", "items", "counts", "pairs"]
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """The canonical order of events, and which of them are duplicates."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynmm_core.events.hashing import hash64
+from dynmm_core.windows.hashes import EventHashes
 
 _TIE_BREAKERS = ("event_time_ms", "event_id", "user_id", "item_id")
-_WORD = 8
-_FIRST, _LAST, _LENGTH = (np.uint64(odd) for odd in (0x9FB21C651E98DF25, 0xD6E8FEB86659FD93, 0x9E3779B97F4A7C15))
 
 
 def stable_order(values: np.ndarray) -> np.ndarray:
@@ -43,22 +43,51 @@ def sort_canonically(events: pa.Table) -> pa.Table:
     return events.take(pa.array(order))
 
 
-def drop_duplicates(events: pa.Table) -> pa.Table:
-    """The first row, in the order given, of every (user_id, event_id)."""
-    ids, rows = events["event_id"].combine_chunks(), np.arange(events.num_rows)
-    for keys_of in (_outer_bytes, hash64):  # the cheap key first: nearly always it shows that no id comes twice
-        again = _repeated(keys_of(ids))
-        if not len(again):
-            return events
-        ids, rows = ids.take(pa.array(again)), rows[again]
-    suspects = events.select(["event_id", "user_id"]).take(pa.array(rows)).append_column("row", pa.array(rows))
-    first = suspects.group_by(["event_id", "user_id"]).aggregate([("row", "min")])["row_min"].to_numpy()
-    if len(first) == len(rows):
-        return events
-    kept = np.ones(events.num_rows, bool)
-    kept[rows] = False
-    kept[first] = True
-    return events.take(pa.array(np.flatnonzero(kept)))
+def time_order(event_time_ms: np.ndarray, hashes: EventHashes) -> np.ndarray:
+    """The rows (n,) that put events by (event_time_ms, hash of event_id), then user, item, and the order given.
+
+    The order of a bucket's own work: the canonical one but for events of one millisecond, and many times as fast.
+    """
+    order = stable_order(event_time_ms - event_time_ms.min())
+    ordered = event_time_ms[order]
+    equal_next = ordered[1:] == ordered[:-1]
+    if equal_next.any():
+        tied = np.zeros(len(order), bool)
+        tied[1:] |= equal_next
+        tied[:-1] |= equal_next
+        rows = order[tied]
+        some = hashes[rows]
+        order[tied] = rows[np.lexsort((some.item, some.user, some.event, ordered[tied]))]
+    return order
+
+
+def first_of_each(event_time_ms: np.ndarray, hashes: EventHashes, rank: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
+    """The first row of every (user, event) as rows, rising; None if no event comes twice. Rows as :func:`time_order` puts them.
+
+    ``rank`` is asked about rows (m,) that agree in time, event, user and item: the lowest of them is the first.
+    """
+    again = _repeated(hashes.event)
+    if not len(again):
+        return None
+    some, times = hashes[again], event_time_ms[again]
+    ranks = np.zeros(len(again), np.int64)
+    same = _same_as_next(some.event, some.user, some.item, times)
+    if same.any():
+        ranks[same] = rank(again[same])
+    order = np.lexsort((ranks, some.item, times, some.user, some.event))
+    follows = (some.event[order[1:]] == some.event[order[:-1]]) & (some.user[order[1:]] == some.user[order[:-1]])
+    kept = np.ones(len(event_time_ms), bool)
+    kept[again[order[1:][follows]]] = False
+    return None if kept.all() else np.flatnonzero(kept)
+
+
+def _same_as_next(*columns: np.ndarray) -> np.ndarray:
+    """Which rows (n,) agree with a neighbour in every column (n,); agreeing rows lie side by side."""
+    equal = np.logical_and.reduce([column[1:] == column[:-1] for column in columns])
+    same = np.zeros(len(columns[0]), bool)
+    same[1:] |= equal
+    same[:-1] |= equal
+    return same
 
 
 def _repeated(keys: np.ndarray) -> np.ndarray:
@@ -66,16 +95,3 @@ def _repeated(keys: np.ndarray) -> np.ndarray:
     ordered = np.sort(keys)
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     return np.flatnonzero(np.isin(keys, repeated)) if len(repeated) else np.zeros(0, np.int64)
-
-
-def _outer_bytes(ids: pa.Array) -> np.ndarray:
-    """A key (n,) uint64 from each id's length, first and last eight bytes: equal for equal ids, and quick."""
-    _, offsets, data = ids.buffers()
-    if ids.type != pa.string() or not len(ids):
-        return hash64(ids)
-    bounds = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
-    lengths = np.diff(bounds)
-    if int(lengths.min()) < _WORD:
-        return hash64(ids)
-    words: np.ndarray = np.ndarray((data.size - _WORD + 1,), "<u8", buffer=data, strides=(1,))
-    return words[bounds[:-1]] * _FIRST + words[bounds[1:] - _WORD] * _LAST + lengths.astype(np.uint64) * _LENGTH

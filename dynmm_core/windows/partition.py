@@ -69,7 +69,7 @@ class PartitionReader:
         first = 0
         while not self.finished and self.next_offset < next_offset:
             place = min(self._next_place(), next_offset)
-            last = first + int(np.searchsorted(np.asarray(offsets[first:]), place)) if place < next_offset else len(values)
+            last = first + int(np.searchsorted(_array(offsets[first:]), place)) if place < next_offset else len(values)
             if last > first:
                 times = None if timestamps_ms is None else timestamps_ms[first:last]
                 taken += self._take(values[first:last], offsets[first:last], times, place)
@@ -90,7 +90,7 @@ class PartitionReader:
         decoded = decode_messages(values, Origin(self._topic, self._partition, offsets))
         ingested_ms = None
         if timestamps_ms is not None:
-            ingested_ms = np.asarray(timestamps_ms, np.int64)[np.searchsorted(np.asarray(offsets), decoded.offsets)]
+            ingested_ms = np.asarray(timestamps_ms, np.int64)[np.searchsorted(_array(offsets), decoded.offsets)]
         if place <= self._point.offset:
             self._intake.remember(decoded, ingested_ms)
             return []
@@ -114,6 +114,11 @@ class PartitionReader:
             taken.append(self._intake.cut(cut.closed_through_ms, cut.offset))
             self.finished = self.finished or cut.closed_through_ms == DRAINED_MS
         return taken
+
+
+def _array(offsets: Sequence[int]) -> np.ndarray:
+    # NumPy would ask a range for every one of its numbers.
+    return np.arange(offsets.start, offsets.stop) if isinstance(offsets, range) else np.asarray(offsets, np.int64)
 
 
 def _by_place(cut: IdleCut) -> tuple[int, int]:

@@ -7,22 +7,24 @@ from dataclasses import astuple, dataclass
 import numpy as np
 import pyarrow as pa
 
-from dynmm_core.events.decode import concat_events
-from dynmm_core.events.hashing import hash64
 from dynmm_core.windows.clock import NEVER_MS
-from dynmm_core.windows.counts import count_items
+from dynmm_core.windows.codes import Coded, encode
+from dynmm_core.windows.counts import count_items, item_table
+from dynmm_core.windows.hashes import EventHashes
 from dynmm_core.windows.messages import Chunk, ChunkKind, EndMarker, ShardState, SlideMessage, digest_of, hash_of, pack
-from dynmm_core.windows.order import drop_duplicates, sort_canonically
-from dynmm_core.windows.pairs import PairSettings, UserTails, count_pairs
+from dynmm_core.windows.open_slide import ClosedSlide, OpenSlide
+from dynmm_core.windows.pairs import PairSettings, find_pairs
 from dynmm_core.windows.progress import IdleCut, ReadPoint, ShardProgress, newest_cuts
-from dynmm_core.windows.sample import sample_events
-
-_BATCHES_BEFORE_MERGE = 256  # single rows are merged in groups: a batch of one row costs kilobytes
+from dynmm_core.windows.sample import bucket_share
+from dynmm_core.windows.tails import UserTails
 
 
 @dataclass(frozen=True)
 class ShardSettings:
-    """What a bucket makes of a slide: its length, how many events it ships (None: all), which pairs it counts (None: none)."""
+    """What a bucket makes of a slide: its length, how many events all buckets ship (None: all), which pairs it counts.
+
+    ``pairs`` None counts none.
+    """
 
     slide_ms: int
     max_train_events: int | None = None
@@ -45,7 +47,7 @@ class ShardWindow:
         self._slide_ms = settings.slide_ms
         self._clocks = dict.fromkeys(partitions, NEVER_MS)
         self._points: dict[int, deque[tuple[int, ReadPoint]]] = {partition: deque() for partition in self._clocks}
-        self._open: dict[int, _OpenSlide] = {}
+        self._open: dict[int, OpenSlide] = {}
         self._closed_through_ms = resumed_through_ms
         self._progress = progress or ShardProgress()
         self._cuts = set(self._progress.cuts)
@@ -67,26 +69,27 @@ class ShardWindow:
         """Totals and state behind the newest slide sent."""
         return self._progress
 
-    def add(self, events: pa.RecordBatch) -> None:
-        """Take in events of open slides, in any order.
+    def add(self, events: pa.RecordBatch, hashes: EventHashes | None = None) -> None:
+        """Take in events of open slides, at least one, in any order; ``hashes`` are theirs, where they are known already.
 
         Raises:
             ValueError: an event's slide was sent already; its partition's clock overtook it.
         """
+        hashes = hashes or EventHashes.of(events)
         slides = events.column("event_time_ms").to_numpy() // self._slide_ms
         first, last = int(slides.min()), int(slides.max())
         if (first + 1) * self._slide_ms <= self._closed_through_ms:
             raise ValueError(f"{self.shard}: an event of slide {first * self._slide_ms} came after it was closed")
         self._pending += events.num_rows
         if first == last:
-            self._slide(first).add(events)
+            self._slide(first).add(events, hashes)
             return
         if (slides[1:] < slides[:-1]).any():
             order = np.argsort(slides, kind="stable")
-            events, slides = events.take(pa.array(order)), slides[order]
-        starts = np.flatnonzero(np.r_[True, slides[1:] != slides[:-1]])
-        for start, end in zip(starts, np.r_[starts[1:], len(slides)], strict=True):
-            self._slide(int(slides[start])).add(events.slice(start, end - start))
+            events, hashes, slides = events.take(pa.array(order)), hashes[order], slides[order]
+        starts = np.flatnonzero(np.r_[True, slides[1:] != slides[:-1]]).tolist()
+        for start, end in zip(starts, [*starts[1:], len(slides)], strict=True):
+            self._slide(int(slides[start])).add(events.slice(start, end - start), hashes[start:end])
 
     def advance(
         self, partition: int, closed_through_ms: int | None, point: ReadPoint | None = None, cut: IdleCut | None = None
@@ -110,37 +113,45 @@ class ShardWindow:
             self._step_progress(through, 0, 0)
             yield EndMarker(self._run, self.shard, through, through, 0, digest_of(()), 0, 0, self._progress)
 
-    def _slide(self, slide: int) -> "_OpenSlide":
-        return self._open.setdefault(slide, _OpenSlide())
+    def _slide(self, slide: int) -> OpenSlide:
+        found = self._open.get(slide)
+        if found is None:
+            found = self._open[slide] = OpenSlide(bucket_share(self._settings.max_train_events))
+        return found
 
-    def _send(self, end_ms: int, slide: "_OpenSlide", through: int) -> Iterator[SlideMessage | ShardState]:
+    def _send(self, end_ms: int, slide: OpenSlide, through: int) -> Iterator[SlideMessage | ShardState]:
         self._pending -= slide.rows
-        events = drop_duplicates(sort_canonically(slide.table()))
-        duplicates = slide.rows - events.num_rows
-        tables: list[tuple[ChunkKind, pa.Table]] = [
-            ("events", sample_events(events, self._settings.max_train_events)),
-            ("counts", count_items(events)),
-        ]
-        state = None
-        if self._settings.pairs is not None:
-            tables.append(("pairs", self._count_pairs(events, end_ms, self._settings.pairs)))
-            payload = self._tails.to_bytes()
-            state = ShardState(self._run, self.shard, end_ms, hash_of(payload).hex(), payload)
+        closed = slide.close()
+        tables, state = self._summarize(closed, end_ms)
         payloads = [(kind, payload) for kind, table in tables for payload in pack(table)]
         chunks = [Chunk(self._run, self.shard, end_ms, index, kind, payload) for index, (kind, payload) in enumerate(payloads)]
         yield from chunks
         if state is not None:
             yield state
-        self._step_progress(end_ms, events.num_rows, duplicates, state)
+        self._step_progress(end_ms, len(closed.event_time_ms), closed.duplicates, state)
         digest = digest_of(hash_of(chunk.payload) for chunk in chunks)
         yield EndMarker(
-            self._run, self.shard, end_ms, through, len(chunks), digest, events.num_rows, duplicates, self._progress
+            self._run, self.shard, end_ms, through, len(chunks), digest,
+            len(closed.event_time_ms), closed.duplicates, self._progress,
         )  # fmt: skip
 
-    def _count_pairs(self, events: pa.Table, end_ms: int, pairs: PairSettings) -> pa.Table:
-        users, items = hash64(events["user_id"]), hash64(events["item_id"])
-        counts, self._tails = count_pairs(self._tails, users, items, events["event_time_ms"].to_numpy(), end_ms, pairs)
-        return counts.to_table()
+    def _summarize(self, closed: ClosedSlide, end_ms: int) -> tuple[list[tuple[ChunkKind, pa.Table]], ShardState | None]:
+        """The slide's tables by kind, and what the bucket carries behind it."""
+        tails, pairs = self._tails, self._settings.pairs
+        users = encode(np.concatenate((np.repeat(tails.user_hash, tails.lengths), closed.hashes.user)))
+        items = encode(np.concatenate((tails.item_hash, closed.hashes.item)))
+        known = len(tails.item_hash)
+        new_users, new_items = (Coded(coded.distinct, coded.codes[known:]) for coded in (users, items))
+        tables: list[tuple[ChunkKind, pa.Table]] = [
+            ("events", pa.Table.from_batches([closed.shipped]).replace_schema_metadata(None)),
+            ("items", item_table(new_items, closed.arrived, closed.item_ids)),
+            ("counts", count_items(closed.event_time_ms, new_users, new_items)),
+        ]
+        if pairs is None:
+            return tables, None
+        found, self._tails = find_pairs(tails, users, items, closed.event_time_ms, end_ms, pairs)
+        payload = self._tails.to_bytes()
+        return [*tables, ("pairs", found.to_codes())], ShardState(self._run, self.shard, end_ms, hash_of(payload).hex(), payload)
 
     def _step_progress(self, end_ms: int, used: int, duplicates: int, state: ShardState | None = None) -> None:
         points = {partition: point for partition in self._clocks if (point := self._point_for(partition, end_ms)) is not None}
@@ -160,23 +171,3 @@ class ShardWindow:
         while len(points) > 1 and points[1][0] <= end_ms:
             points.popleft()
         return points[0][1] if points and points[0][0] <= end_ms else self._progress.points.get(partition)
-
-
-class _OpenSlide:
-    """The events of a slide so far, in order of arrival."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self._merged: list[pa.RecordBatch] = []
-        self._recent: list[pa.RecordBatch] = []
-
-    def add(self, events: pa.RecordBatch) -> None:
-        self.rows += events.num_rows
-        self._recent.append(events)
-        if len(self._recent) >= _BATCHES_BEFORE_MERGE:
-            self._merged.append(concat_events(self._recent))
-            self._recent = []
-
-    def table(self) -> pa.Table:
-        events = concat_events(self._merged + self._recent)
-        return pa.Table.from_batches([events]).replace_schema_metadata(None)

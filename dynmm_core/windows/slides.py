@@ -10,7 +10,7 @@ import pyarrow as pa
 from dynmm_core.errors import DynmmError
 from dynmm_core.events.schema import ordered_columns
 from dynmm_core.windows.clock import DRAINED_MS, NEVER_MS
-from dynmm_core.windows.counts import sum_counts
+from dynmm_core.windows.counts import name_items, sum_counts
 from dynmm_core.windows.messages import Chunk, EndMarker, SlideMessage, digest_of, hash_of
 from dynmm_core.windows.order import sort_canonically
 from dynmm_core.windows.progress import RunProgress, ShardProgress
@@ -164,7 +164,7 @@ class SlideAssembler:
         in_order = [chunk for shard in sorted(parts) for _, chunk in sorted(parts[shard].chunks.items())]
         events = pa.concat_tables([chunk.read() for chunk in in_order if chunk.kind == "events"], promote_options="default")
         events = sort_canonically(events.select(ordered_columns(events.column_names)))
-        counts = sum_counts([chunk.read() for chunk in in_order if chunk.kind == "counts"])
+        counts = sum_counts([_counts_of(parts[shard]) for shard in sorted(parts)])
         duplicates = sum(part.marker.duplicates for part in parts.values() if part.marker)
         counted = int(counts["events"].to_numpy().sum())
         events = sample_events(events, self._max_train_events).combine_chunks()
@@ -181,6 +181,14 @@ class SlideAssembler:
             while len(markers) > 1 and markers[1][0] <= end_ms:
                 markers.popleft()
         return RunProgress.merged(end_ms, {shard: markers[0][1] for shard, markers in self._progress.items()})
+
+
+def _counts_of(part: _Part) -> pa.Table:
+    items, counts = (
+        pa.concat_tables([chunk.read() for _, chunk in sorted(part.chunks.items()) if chunk.kind == kind])
+        for kind in ("items", "counts")
+    )
+    return name_items(counts, items["item_id"])
 
 
 def _where(message: SlideMessage) -> str:

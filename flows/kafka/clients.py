@@ -15,7 +15,7 @@ from flows.observe.logs import get_logger
 
 Value = TypeVar("Value")
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 15.0
-_ASK_SECONDS = 10.0
+_ASK_SECONDS, _SHORT_ASK_SECONDS = 10.0, 0.5
 _PREFETCH_MESSAGES, _PREFETCH_KBYTES = 200_000, 65_536  # librdkafka's defaults starve a fast reader
 _PASSING = frozenset(
     {
@@ -36,8 +36,9 @@ def passes(error: KafkaError) -> bool:
 
 
 def open_consumer(
-    settings: KafkaSettings, sharers: int = 1, prefetch_kbytes: int = _PREFETCH_KBYTES, group: str = "dynmm"
-) -> Consumer:
+    settings: KafkaSettings, sharers: int = 1, prefetch_kbytes: int = _PREFETCH_KBYTES, group: str = "dynmm",
+    on_error: Callable[[KafkaError], None] | None = None,
+) -> Consumer:  # fmt: skip
     """A consumer without a group; ``sharers`` consumers of a process divide the prefetch budget among them."""
     budget = max(1_024, prefetch_kbytes // sharers)
     return Consumer(
@@ -54,17 +55,20 @@ def open_consumer(
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
+            "error_cb": on_error or (lambda error: None),
         },
         logger=_rdkafka,
     )
 
 
 def open_producer(settings: KafkaSettings, on_error: Callable[[KafkaError], None] | None = None) -> Producer:
-    """A producer that neither loses nor reorders, waiting as long as the broker is away."""
+    """A producer that neither loses nor reorders, waiting as long as the broker is away.
+
+    Nothing is compressed unless the properties say so: hashes and counts hardly shrink, and it would cost more than sums.
+    """
     return Producer(
         {
             "linger.ms": 20,
-            "compression.type": "lz4",
             "message.max.bytes": 1_048_576,
             "queue.buffering.max.kbytes": 65_536,
             **settings.client(),
@@ -82,8 +86,9 @@ def open_admin(settings: KafkaSettings) -> AdminClient:
 
 
 def patiently(
-    what: str, ask: Callable[[], Value], stopping: Callable[[], bool] = lambda: False, longest_s: float | None = None
-) -> Value:
+    what: str, ask: Callable[[], Value], stopping: Callable[[], bool] = lambda: False, longest_s: float | None = None,
+    on_wait: Callable[[str], None] = lambda reason: None,
+) -> Value:  # fmt: skip
     """Ask the broker again and again while it is away, waiting longer each time.
 
     Raises:
@@ -101,6 +106,7 @@ def patiently(
             wait_s = min(_FIRST_WAIT_S * 2 ** min(attempt, 10), _LONGEST_WAIT_S)
             if stopping() or (longest_s is not None and time.monotonic() - begun + wait_s > longest_s):
                 raise UserError(f"kafka: {what}: the broker could not be reached; check kafka.bootstrap and try again") from error
+            on_wait(_told(error))
             log.warning("waiting_for_broker", asked=what, seconds=round(wait_s, 1), error=_told(error))
             time.sleep(wait_s)
     raise AssertionError("unreachable")
@@ -119,6 +125,16 @@ def partitions_of(consumer: Consumer | AdminClient, topic: str) -> list[int]:
             raise KafkaException(found.error)
         raise UserError(f"kafka: there is no topic {topic}; create it with `dynmm flow topics`")
     return sorted(found.partitions)
+
+
+def end_of(consumer: Consumer, topic: str, partition: int, ask: bool) -> int:
+    """The offset behind a partition's newest message, as it came with the last fetch; ``ask`` asks the broker. -1: unknown."""
+    place = TopicPartition(topic, partition)
+    try:
+        found = consumer.get_watermark_offsets(place, timeout=_SHORT_ASK_SECONDS, cached=not ask)
+    except KafkaException:
+        return -1
+    return -1 if found is None else int(found[1])
 
 
 def bounds_of(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:

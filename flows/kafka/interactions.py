@@ -4,18 +4,15 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from dynmm_core.errors import UserError
-from dynmm_core.events.hashing import hash64
-from dynmm_core.windows.buckets import buckets_of
 from dynmm_core.windows.clock import NEVER_MS
 from dynmm_core.windows.intake import Taken
 from dynmm_core.windows.partition import PartitionReader, ReadSettings
 from flows.items import ReadItem
-from flows.kafka.clients import open_consumer, passes
+from flows.kafka.clients import end_of, open_consumer, passes
 from flows.kafka.plan import ReadPlan
 from flows.kafka.process import LiveProcess
 from flows.kafka.settings import KafkaSettings
@@ -68,6 +65,7 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
 
     def snapshot(self) -> None:
         """None: the markers of the slides say where to go on."""
+        self._process.note_epoch(f"{self._settings.interactions}/{self._partition}")
 
     def close(self) -> None:
         """Leave the broker."""
@@ -82,42 +80,33 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
                 self._reader.end_at(ends[self._partition])
             self._told_end = True
         if self._ahead.must_wait(self._partition):
+            self._process.note_partition(self._settings.interactions, self._partition, self._reader, self._end, held=True)
             return []
-        taken: list[Taken] = []
-        read = 0
-        while read < self._pace.batch_size and not self._reader.finished:
-            messages = self._consume()
-            if not messages:
-                break
-            read += len(messages)
-            taken += self._take(messages)
-        if not read:
-            taken += self._silence()
+        taken = self._take_next() or self._silence()
         self._ahead.note(self._partition, self._reader.closed_through_ms, self._at_end)
-        self._process.note_partition(self._settings.interactions, self._partition, self._reader, self._high)
-        return [self._item(one) for one in taken]
+        self._process.note_partition(self._settings.interactions, self._partition, self._reader, self._end)
+        return [ReadItem(self._partition, one) for one in taken]
 
-    def _high(self) -> int:
+    def _end(self, ask: bool) -> int:
         assert self._consumer is not None
-        place = TopicPartition(self._settings.interactions, self._partition)
-        return int((self._consumer.get_watermark_offsets(place, cached=True) or (0, -1))[1])
+        return end_of(self._consumer, self._settings.interactions, self._partition, ask)
 
     def _open(self) -> None:
-        self._consumer = open_consumer(self._settings, self._ahead.members)
+        self._consumer = open_consumer(self._settings, self._ahead.members, on_error=self._process.note_client_error)
         self._consumer.assign([TopicPartition(self._settings.interactions, self._partition, self._reader.next_offset)])
 
     def _consume(self) -> list[Message]:
         assert self._consumer is not None
-        found = self._consumer.consume(min(_CALL_MESSAGES, self._pace.batch_size), timeout=0)
-        good = [message for message in found if message.error() is None]
-        if len(good) < len(found):
-            for message in found:
-                if message.error() is not None:
-                    self._note_error(message)
-        if good:
-            self._at_end = self._at_end and len(good) < len(found)
+        found: list[Message] = self._consumer.consume(min(_CALL_MESSAGES, self._pace.batch_size), timeout=0)
+        errors = [message for message in found if message.error() is not None]
+        if errors:
+            for message in errors:
+                self._note_error(message)
+            found = [message for message in found if message.error() is None]
+        if found:
+            self._at_end = self._at_end and bool(errors)
             self._silent_since = time.monotonic()
-        return good
+        return found
 
     def _note_error(self, message: Message) -> None:
         error = message.error()
@@ -133,13 +122,22 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
             raise UserError(f"kafka: {self._settings.interactions}/{self._partition}: {error.str()}") from KafkaException(error)
         self._process.note_broker_error(error.name())
 
-    def _take(self, messages: list[Message]) -> list[Taken]:
-        first, last = messages[0].offset(), messages[-1].offset()
-        whole = last - first + 1 == len(messages)
-        offsets = range(first, last + 1) if whole else [message.offset() for message in messages]
-        values = [message.value() for message in messages]
-        times = [message.timestamp()[1] for message in messages] if self._process.needs_timestamps else None
-        return self._reader.read(values, offsets, times, last + 1)
+    def _take_next(self) -> list[Taken]:
+        """What is there by now, up to a batch; small calls to the client are the fast ones, large batches the cheap ones."""
+        values: list[bytes | None] = []
+        places: list[range] = []
+        times: list[int] = []
+        while len(values) < self._pace.batch_size and (messages := self._consume()):
+            values += [message.value() for message in messages]
+            places += _offsets(messages)
+            if self._process.needs_timestamps:
+                times += [message.timestamp()[1] for message in messages]
+        if not values:
+            return []
+        first, behind = places[0].start, places[-1].stop
+        whole = behind - first == len(values)
+        offsets = range(first, behind) if whole else [offset for stretch in places for offset in stretch]
+        return self._reader.read(values, offsets, times or None, behind)
 
     def _silence(self) -> list[Taken]:
         """Nothing has come: behind the last message there may still be an end or a recorded cut; or the partition is idle."""
@@ -155,9 +153,13 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
             taken += self._reader.idle(time.time_ns() // 1_000_000, idle_after_ms)
         return taken
 
-    def _item(self, taken: Taken) -> ReadItem:
-        buckets = np.zeros(0, np.uint8) if taken.events is None else buckets_of(hash64(taken.events.column("user_id")))
-        return ReadItem(self._partition, taken, buckets)
+
+def _offsets(messages: list[Message]) -> list[range]:
+    """The messages' offsets in stretches; asked one by one only where some are missing in between."""
+    first, last = messages[0].offset(), messages[-1].offset()
+    if last - first + 1 == len(messages):
+        return [range(first, last + 1)]
+    return [range(message.offset(), message.offset() + 1) for message in messages]
 
 
 class Ahead:

@@ -11,8 +11,8 @@ import pyarrow as pa
 from dynmm_core.adapt.engine import AdaptEngine, open_engine
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.datasets.prepared import PreparedLog
-from dynmm_core.windows.counts import count_items, sum_counts
 from dynmm_core.windows.slides import Slide
+from tests.counting import counts_of
 from tests.replay.tiny import HOUR_MS, bundle_tiny, prepare_tiny, tiny_events
 
 SLIDES = 12
@@ -37,7 +37,7 @@ def slides(bundle: Path, count: int = SLIDES) -> Iterator[Slide]:
             "user_id": [f"u{user}" for user in events["user_id"][rows]],
             "item_id": [f"i{item}" for item in events["item_id"][rows]],
         })  # fmt: skip
-        counts = sum_counts([count_items(table)])
+        counts = counts_of(table)
         end_ms = (hour + 1) * HOUR_MS
         yield Slide(end_ms - HOUR_MS, end_ms, table, counts, 0, len(rows), {"row": int(rows[-1]) + 1})
 

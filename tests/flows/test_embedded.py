@@ -180,9 +180,9 @@ def test_a_slow_adapt_holds_the_source_back(configure: Configure, partitions: in
     read, used, ahead = [0], [0], []
     take, on_slide = Intake.take, fake_engine.RecordingEngine.on_slide
 
-    def count_read(intake: Any, decoded: Any) -> Any:
+    def count_read(intake: Any, decoded: Any, **more: Any) -> Any:
         read[0] += decoded.events.num_rows
-        return take(intake, decoded)
+        return take(intake, decoded, **more)
 
     def count_used(engine: Any, slide: Any) -> Any:
         used[0] += slide.events.num_rows

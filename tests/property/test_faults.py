@@ -9,8 +9,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynmm_core.events.hashing import hash64
-from dynmm_core.windows.buckets import BUCKET_KEYS, buckets_of, split_by_bucket
+from dynmm_core.windows.buckets import BUCKET_KEYS, split_by_bucket
 from dynmm_core.windows.horizons import PANE_MS
 from dynmm_core.windows.partition import PartitionReader, ReadSettings
 from dynmm_core.windows.progress import start_point
@@ -117,8 +116,8 @@ def read_through(log: FaultyLog, case: Case, batch: int) -> tuple[list[Slide], l
             offsets = range(first, first + len(piece))
             for taken in reader.read([m.value for m in piece], offsets, [m.timestamp_ms for m in piece], first + len(piece)):
                 if taken.events is not None:
-                    for bucket, events in split_by_bucket(taken.events, buckets_of(hash64(taken.events.column("user_id")))):
-                        shards[bucket].add(events)
+                    for bucket, *events in split_by_bucket(taken.events, taken.hashes):
+                        shards[bucket].add(*events)
                 if taken.closed_through_ms is not None:
                     for shard in shards:
                         for sent in shard.advance(partition, taken.closed_through_ms):

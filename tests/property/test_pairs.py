@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynmm_core.windows import pair_sums as sums_module
 from dynmm_core.windows import pairs as pairs_module
-from dynmm_core.windows.pairs import PAIR_SCHEMA, PairCounts, PairSettings, UserTails, count_pairs, merge_pairs
+from dynmm_core.windows.pair_sums import PAIR_SCHEMA, merge_pairs
+from dynmm_core.windows.pairs import Pairs, PairSettings
+from dynmm_core.windows.tails import UserTails
+from tests.pairing import pairs_of
 
 START_MS = 1_700_000_000_000
 SMALL = PairSettings(rule_lags=2, rule_gap_ms=4, co_click_lags=3, co_click_gap_ms=9)
@@ -45,11 +49,11 @@ def as_log(moves: Log, scale: int) -> Log:
 
 def count(
     tails: UserTails, log: Log, settings: PairSettings, slide_end_ms: int | None = None
-) -> tuple[PairCounts, UserTails]:  # fmt: skip
+) -> tuple[Pairs, UserTails]:  # fmt: skip
     times = np.array([time for time, _, _ in log], np.int64)
     users, items = (np.array([event[place] for event in log], np.uint64) for place in (1, 2))
     end_ms = slide_end_ms if slide_end_ms is not None else (log[-1][0] if log else START_MS) + 1
-    return count_pairs(tails, users, items, times, end_ms, settings)
+    return pairs_of(tails, users, items, times, end_ms, settings)
 
 
 def as_sums(table: pa.Table) -> Sums:
@@ -159,7 +163,7 @@ def test_merging_is_a_sum_in_any_order_and_grouping(rows: list[tuple[int, int, i
     tables = [pa.Table.from_arrays([pa.array(column, kind) for column, kind in zip(part, PAIR_SCHEMA.types, strict=True)],
                                    schema=PAIR_SCHEMA) for part in columns]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pairs_module, "_BLOCK_ROWS", block)
+        patch.setattr(sums_module, "_BLOCK_ROWS", block)
         assert as_sums(merge_pairs(tables)) == dict(total)
         grouped = merge_pairs([merge_pairs(tables[3:]), tables[2], merge_pairs(tables[:2])])
         chunked = merge_pairs([piece for table in tables for piece in (table.slice(0, 3), table.slice(3))])

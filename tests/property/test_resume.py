@@ -8,8 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynmm_core.events.hashing import hash64
-from dynmm_core.windows.buckets import BUCKET_KEYS, buckets_of, split_by_bucket
+from dynmm_core.windows.buckets import BUCKET_KEYS, split_by_bucket
 from dynmm_core.windows.clock import NEVER_MS
 from dynmm_core.windows.horizons import PANE_MS
 from dynmm_core.windows.intake import Taken
@@ -90,10 +89,8 @@ class Attempt:
                 yield from self._route(part, taken)
 
     def _route(self, part: int, taken: Taken) -> Iterator[Chunk | EndMarker | ShardState]:
-        if taken.events is not None:
-            buckets = buckets_of(hash64(taken.events.column("user_id")))
-            for bucket, events in split_by_bucket(taken.events, buckets):
-                self.shards[BUCKET_KEYS[bucket]].add(events)
+        for bucket, *events in split_by_bucket(taken.events, taken.hashes) if taken.events is not None else ():
+            self.shards[BUCKET_KEYS[bucket]].add(*events)
         if taken.closed_through_ms is not None or taken.cut is not None:
             for shard in self.shards.values():
                 yield from shard.advance(part, taken.closed_through_ms, taken.point, taken.cut)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dynmm_core.events.hashing import hash64
 from dynmm_core.events.letters import Decoded
-from dynmm_core.windows.buckets import BUCKET_KEYS, buckets_of, split_by_bucket
+from dynmm_core.windows.buckets import BUCKET_KEYS, split_by_bucket
 from dynmm_core.windows.horizons import PANE_MS
 from dynmm_core.windows.intake import Intake, Taken
 from dynmm_core.windows.messages import Chunk, SlideMessage
@@ -64,15 +64,17 @@ def by_definition(log: list[Event], partitions: int, lateness_ms: int) -> tuple[
             in_time.append(event)
         read[key] = True
         newest[partition] = max(newest.get(partition, event.event_time_ms), event.event_time_ms)
-    # Of duplicates the first in canonical order stays: sorting is stable, so equal ones keep the order of the log.
+    # Of duplicates the earliest stays, of equally early ones the one whose item has the lowest hash.
     taken: set[tuple[int, str, str]] = set()
-    for event in sorted(in_time, key=lambda e: (e.event_time_ms, e.event_id, e.user_id, e.item_id)):
+    for event in sorted(in_time, key=lambda e: (e.event_time_ms, hash64(pa.array([e.item_id]))[0])):
         key = (event.slide_end_ms, event.user_id, event.event_id)
         if key in taken:
             outcome["duplicate"] += 1
         else:
             taken.add(key)
             slides[event.slide_end_ms].append(event)
+    for events in slides.values():
+        events.sort(key=lambda e: (e.event_time_ms, e.event_id, e.user_id, e.item_id))
     return slides, outcome
 
 
@@ -88,10 +90,10 @@ def run_pipeline(
     all_taken: list[Taken] = []
     messages: list[SlideMessage] = []
 
-    def route(part: int, taken: Taken, buckets: np.ndarray) -> None:
+    def route(part: int, taken: Taken) -> None:
         all_taken.append(taken)
-        for bucket, events in split_by_bucket(taken.events, buckets) if taken.events is not None else ():
-            shards[bucket].add(events)
+        for bucket, *events in split_by_bucket(taken.events, taken.hashes) if taken.events is not None else ():
+            shards[bucket].add(*events)
         if taken.closed_through_ms is not None:
             for shard in shards:
                 for message in shard.advance(part, taken.closed_through_ms):
@@ -106,11 +108,9 @@ def run_pipeline(
         offsets = np.arange(positions[part], positions[part] + len(piece))
         positions[part] += len(piece)
         batch = as_batch(piece)
-        taken = intakes[part].take(Decoded(batch, offsets, ()))
-        buckets = buckets_of(hash64(batch.column("user_id")))
-        route(part, taken, buckets if taken.kept is None else buckets[taken.kept])
+        route(part, intakes[part].take(Decoded(batch, offsets, ())))
     for part, intake in enumerate(intakes):
-        route(part, intake.drain(), np.zeros(0, np.uint8))
+        route(part, intake.drain())
     assert sum(shard.pending for shard in shards) == 0
     return slides, all_taken, messages
 

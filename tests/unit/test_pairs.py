@@ -1,11 +1,12 @@
 """What a pair is, what it weighs, and what is refused."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from dynmm_core.events.hashing import hash64
-from dynmm_core.windows.pairs import PAIR_SCHEMA, WEIGHT_ONE, PairSettings, UserTails, count_pairs, hash_repeated, merge_pairs
+from dynmm_core.windows.pair_sums import PAIR_SCHEMA, merge_pairs
+from dynmm_core.windows.pairs import WEIGHT_ONE, PairSettings
+from dynmm_core.windows.tails import UserTails
+from tests.pairing import pairs_of
 
 MINUTE, HOUR = 60_000, 3_600_000
 END_MS = 100 * HOUR
@@ -15,9 +16,9 @@ def counted(*events: tuple[int, int, int], tails: UserTails | None = None) -> di
     """Pairs of events (user, item, ms before the slide's end)."""
     users, items, before_ms = np.array(events, np.int64).T
     state = UserTails.empty() if tails is None else tails
-    counts, _ = count_pairs(state, users.astype(np.uint64), items.astype(np.uint64), END_MS - before_ms, END_MS, PairSettings())
-    columns = (counts.previous_item, counts.item, counts.rule, counts.co_click)
-    return {(previous, item): sums for previous, item, *sums in zip(*(column.tolist() for column in columns), strict=True)}
+    found, _ = pairs_of(state, users.astype(np.uint64), items.astype(np.uint64), END_MS - before_ms, END_MS, PairSettings())
+    columns = [column.to_pylist() for column in found.to_table().columns]
+    return {(previous, item): sums for previous, item, *sums in zip(*columns, strict=True)}
 
 
 def test_lags_weigh_less_the_further_back() -> None:
@@ -48,16 +49,10 @@ def test_the_eleventh_item_back_is_out_of_reach() -> None:
     assert (1, 11) in found and (0, 11) not in found
 
 
-def test_ids_that_repeat_hash_as_any_others() -> None:
-    ids = pa.chunked_array([["a", "b", "a"], ["c", "a"]])
-    assert hash_repeated(ids).tolist() == hash64(ids).tolist()
-    assert hash_repeated(ids.slice(0, 0)).tolist() == []
-
-
 def test_one_pair_may_come_very_often() -> None:
     times = 200_000  # more than fit into half an integer
     events = np.arange(times)
-    counts, _ = count_pairs(
+    counts, _ = pairs_of(
         UserTails.empty(),
         np.zeros(times, np.uint64),
         (events % 2).astype(np.uint64),
@@ -65,22 +60,24 @@ def test_one_pair_may_come_very_often() -> None:
         HOUR,
         PairSettings(1, HOUR, 1, HOUR),
     )
-    assert counts.item.tolist() == [1, 0]
-    assert counts.rule.tolist() == counts.co_click.tolist() == [times // 2 * WEIGHT_ONE, (times // 2 - 1) * WEIGHT_ONE]
+    table = counts.to_table()
+    assert table["item"].to_pylist() == [1, 0]
+    assert table["rule"].to_pylist() == [times // 2 * WEIGHT_ONE, (times // 2 - 1) * WEIGHT_ONE]
+    assert table["co_click"].equals(table["rule"])
 
 
 def test_items_whose_hashes_differ_in_their_last_bits_alone_stay_apart_when_merged() -> None:
     column = np.arange(1000, dtype=np.uint64)
-    counts, _ = count_pairs(UserTails.empty(), np.zeros(1000, np.uint64), column, np.zeros(1000, np.int64), HOUR, PairSettings())
+    counts, _ = pairs_of(UserTails.empty(), np.zeros(1000, np.uint64), column, np.zeros(1000, np.int64), HOUR, PairSettings())
     table = counts.to_table()
     twice = merge_pairs([table, table])
     assert twice.select(["previous_item", "item"]).equals(table.select(["previous_item", "item"]))
-    assert twice["co_click"].to_numpy().tolist() == (2 * counts.co_click).tolist()
+    assert twice["co_click"].to_numpy().tolist() == (2 * table["co_click"].to_numpy()).tolist()
 
 
 def test_a_user_with_ten_items_takes_169_bytes() -> None:
     users = np.repeat(np.arange(100, dtype=np.uint64), 10)
-    _, tails = count_pairs(UserTails.empty(), users, users, np.full(1000, END_MS - 1), END_MS, PairSettings())
+    _, tails = pairs_of(UserTails.empty(), users, users, np.full(1000, END_MS - 1), END_MS, PairSettings())
     header, _, body = tails.to_bytes().partition(b"\n")
     assert len(body) == 169 * 100
     assert header == b'{"entries":1000,"users":100,"version":1}'
@@ -89,11 +86,11 @@ def test_a_user_with_ten_items_takes_169_bytes() -> None:
 def test_entries_that_no_later_event_can_reach_are_dropped_and_users_without_any() -> None:
     users, items = np.array([5, 4, 4], np.uint64), np.array([1, 2, 3], np.uint64)
     times = END_MS - np.array([24 * HOUR, 24 * HOUR, 24 * HOUR - 1])
-    _, tails = count_pairs(UserTails.empty(), users, items, times, END_MS, PairSettings())
+    _, tails = pairs_of(UserTails.empty(), users, items, times, END_MS, PairSettings())
     assert (tails.user_hash.tolist(), tails.lengths.tolist(), tails.item_hash.tolist()) == ([4], [1], [3])
     for time_ms, reached in ((END_MS, [WEIGHT_ONE]), (END_MS + 1, [])):
-        counts, _ = count_pairs(tails, users[1:2], items[1:2], np.array([time_ms]), END_MS + HOUR, PairSettings())
-        assert counts.co_click.tolist() == reached
+        counts, _ = pairs_of(tails, users[1:2], items[1:2], np.array([time_ms]), END_MS + HOUR, PairSettings())
+        assert counts.to_table()["co_click"].to_pylist() == reached
 
 
 def test_a_state_of_another_version_or_cut_short_is_refused() -> None:

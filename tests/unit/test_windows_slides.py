@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from dynmm_core.events.hashing import hash64
 from dynmm_core.events.letters import Decoded
 from dynmm_core.windows.clock import DRAINED_MS, PartitionClock
 from dynmm_core.windows.intake import Intake
@@ -62,8 +63,8 @@ def test_an_event_from_the_future_is_dead_and_moves_no_clock() -> None:
     assert [(letter.reason, letter.offset) for letter in taken.dead] == [("event_time_ms: 179999970 ms after ingest_time_ms", 8)]
     assert taken.events is not None
     assert taken.events["event_id"].to_pylist() == ["a", "c"]
-    assert taken.kept is not None
-    assert taken.kept.tolist() == [True, False, True]
+    assert taken.hashes is not None
+    assert taken.hashes.event.tolist() == hash64(pa.array(["a", "c"])).tolist()
     assert (taken.tally.read, taken.tally.dead, taken.tally.late) == (3, 1, 0)
 
 
@@ -144,7 +145,7 @@ def test_what_comes_again_with_other_content_stops_adapt() -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda sent: sent[1:], "has 1 of 2 chunks"),
+        (lambda sent: sent[1:], "has 2 of 3 chunks"),
         (lambda sent: [dataclasses.replace(sent[0], payload=sent[1].payload), *sent[1:]], "does not hash"),
         (lambda sent: [dataclasses.replace(sent[0], run="other")], "not part of run"),
         (lambda sent: [dataclasses.replace(sent[0], shard="user-99")], "not part of run"),

@@ -1,0 +1,74 @@
+"""Arrow messages to events, many at once, with fields that the schema does not know as text, as JSON messages have them."""
+
+from collections.abc import Iterator, Sequence
+
+import orjson
+import pyarrow as pa
+
+from dynmm_core.events.arrow import decode_arrow, decode_tables
+from dynmm_core.events.arrow_stream import UNREADABLE, check_version, read_stream
+from dynmm_core.events.letters import Decoded, Origin
+from dynmm_core.events.schema import COLUMN_TYPES
+
+_MOST_GROUP_BYTES = 1 << 30  # of one text column, if every row had all bytes of its message
+
+
+def decode_arrow_messages(messages: Sequence[bytes], origin: Origin) -> list[Decoded]:
+    """What ``decode_arrow`` makes of each, in runs: those of one schema that follow each other are checked and cast at once."""
+    parts = []
+    for first, tables in _runs(messages):
+        last = first + max(len(tables), 1)
+        try:
+            if not tables:
+                raise pa.ArrowInvalid("told by decode_arrow")
+            check_version(tables[0].schema)
+            pa.concat_tables(tables).validate(full=True)
+            found = [decode_tables(tables, _at(origin, first, last))]
+        except UNREADABLE:
+            found = [decode_arrow(messages[index], _at(origin, index, index + 1)) for index in range(first, last)]
+        parts += [Decoded(_further_as_text(part.events), part.offsets, part.bad) for part in found]
+    return parts
+
+
+def _at(origin: Origin, first: int, last: int) -> Origin:
+    return Origin(origin.topic, origin.partition, origin.offsets[first:last])
+
+
+def _runs(messages: Sequence[bytes]) -> Iterator[tuple[int, list[pa.Table]]]:
+    """The place of the first message of each run, and the tables of its messages; none for one that cannot be read."""
+    run: list[pa.Table] = []
+    schema, text_bytes = pa.schema([]), 0
+    for index, message in enumerate(messages):
+        try:
+            table = read_stream(message)
+        except UNREADABLE:
+            if run:
+                yield index - len(run), run
+            yield index, []
+            run, text_bytes = [], 0
+            continue
+        text_bytes += table.num_rows * len(message)
+        if not run:
+            schema = table.schema
+        elif text_bytes > _MOST_GROUP_BYTES or not schema.equals(table.schema, check_metadata=True):
+            yield index - len(run), run
+            run, text_bytes, schema = [], table.num_rows * len(message), table.schema
+        run.append(table)
+    if run:
+        yield len(messages) - len(run), run
+
+
+def _further_as_text(events: pa.RecordBatch) -> pa.RecordBatch:
+    """A field's type must not depend on who sent it: the columns of several messages are put together."""
+    columns = dict(zip(events.schema.names, events.columns, strict=True))
+    further = {name: _as_text(column) for name, column in columns.items() if name not in COLUMN_TYPES}
+    return pa.RecordBatch.from_pydict({**columns, **further}) if further else events
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_null(column.type):
+        return column.cast(pa.string())
+    texts = [None if value is None else orjson.dumps(value, default=str).decode() for value in column.to_pylist()]
+    return pa.array(texts, pa.string())
