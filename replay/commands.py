@@ -4,9 +4,12 @@ Torch, Arrow and the dataflows are imported when a command runs, so that the hel
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from replay.wire import Wire
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document instead of a table.")]
 
@@ -14,7 +17,7 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSO
 def replay(
     data: Path,
     *,
-    bundle: Path,
+    bundle: Path | None = None,
     out: Path,
     seed: int | None = None,
     models: str | None = None,
@@ -31,12 +34,19 @@ def replay(
     threads: int | None = None,
     adapter_lr: float | None = None,
     summaries: bool | None = None,
+    max_train_events: str | None = None,
+    like: Path | None = None,
     protocol: Path | None = None,
     save_split: Path | None = None,
     split: Path | None = None,
     processes: int = 1,
     partitions: int = 1,
     batch_size: int = 10_000,
+    via_kafka: str | None = None,
+    speed: str | None = None,
+    wire: Literal["json", "arrow"] | None = None,
+    property: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    keep_topics: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
     """Replay the last 30 % of a prepared log: rank each slide with the last version, learn from it, commit the next.
@@ -48,7 +58,7 @@ def replay(
     data
         A folder written by `dynmm data prepare`.
     bundle
-        A bundle made for this log by `dynmm pretrain`.
+        A bundle made for this log by `dynmm pretrain`; with --like that of the run by default.
     out
         The run's folder: new, empty, or an unfinished run of the same configuration.
     seed
@@ -82,6 +92,10 @@ def replay(
         Learning rate of the adapter; the bundle's choice by default.
     summaries
         Feed summaries of the stream to the adapter (default).
+    max_train_events
+        Events of a slide that are ranked and learned from, a sample of more; off by default, which takes all.
+    like
+        The --out folder of a live run: replay with its settings, and compare the versions; options given here go before.
     protocol
         A TOML file whose [replay] table gives these options; the command line goes before it.
     save_split
@@ -94,9 +108,20 @@ def replay(
         Parts that the log is read in; changes no result.
     batch_size
         Events that travel together; changes no result.
+    via_kafka
+        Send the log through these brokers, host:port, in topics made for this run; changes no result.
+    speed
+        Seconds of the log per second on the wall, such as 3600 for an hour in a second; max by default. With --via-kafka.
+    wire
+        json (default) sends an event per message, arrow up to a thousand events of a partition. With --via-kafka.
+    property
+        A setting of librdkafka, key=value; repeatable. ${NAME} is taken from the environment. With --via-kafka.
+    keep_topics
+        Leave the run's topics when it has ended. With --via-kafka.
     """
     from dynmm_core.console import print_json
     from replay.config import merge_options
+    from replay.like import RecordedRun, bundle_like
     from replay.protocols import DEFAULT_NAME, read_protocol
     from replay.report import outcome_document, print_outcome
     from replay.runner import ReplayRequest, replay_log
@@ -106,25 +131,37 @@ def replay(
         "seed": seed, "models": models, "history": history, "publish_delay": publish_delay, "slide": slide,
         "from": from_, "to": to, "max_windows": max_windows, "popularity_window": popularity_window,
         "store_every": store_every, "keep_consumed": keep_consumed, "device": device, "threads": threads,
-        "adapter_lr": adapter_lr, "summaries": summaries,
+        "adapter_lr": adapter_lr, "summaries": summaries, "max_train_events": max_train_events,
     }  # fmt: skip
     named = read_protocol(protocol) if protocol else None
+    recorded = RecordedRun.open(like) if like else None
+    defaults = {**(recorded.options() if recorded else {}), **(named.replay if named else {})}
     outcome = replay_log(
         ReplayRequest(
             data=data,
-            bundle=bundle,
+            bundle=bundle_like(recorded, bundle),
             out=out,
-            options=merge_options(given, named.replay if named else {}),
+            options=merge_options(given, defaults),
             protocol=named.name if named else DEFAULT_NAME,
             save_split=save_split,
             split=split,
             workers=Workers.of(processes=processes, partitions=partitions, batch_size=batch_size),
+            wire=_wire(via_kafka, speed, wire, property, keep_topics),
+            like=recorded,
         )
     )
     if json:
         print_json(outcome_document(outcome))
     else:
         print_outcome(outcome)
+
+
+def _wire(
+    via_kafka: str | None, speed: str | None, wire: Literal["json", "arrow"] | None, properties: tuple[str, ...], keep: bool
+) -> "Wire | None":
+    from replay.wire import Wire
+
+    return Wire.of(via_kafka, speed, wire, properties, keep)
 
 
 def demo(*, out: Path | None = None, seed: int = 0, json: Json = False) -> None:

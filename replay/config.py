@@ -9,6 +9,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal, Protocol
 
@@ -22,6 +23,9 @@ from replay.splits import Split
 
 DAY_MS = 86_400_000
 CONFIG_SCHEMA_VERSION = 1
+RUN_NAME = "replay"
+# Fields that came after results had been published: left at their defaults they are in no hash.
+_LATER = ("run_name", "max_train_events", "allowed_lateness_ms")
 _LIBRARIES = ("torch", "numpy", "pyarrow", "bytewax", "deltalake", "dynmm-stream")
 
 
@@ -42,6 +46,10 @@ def _model_names(value: Any) -> tuple[str, ...]:
     return tuple(name for name in MODELS if name in names)
 
 
+def _cap(value: Any) -> Any:
+    return None if value == "off" else value
+
+
 PaneMultipleMs = Annotated[DurationMs, AfterValidator(_whole_panes)]
 
 
@@ -50,7 +58,7 @@ class ReplayOptions(BaseModel):
 
     Durations are text such as ``15m``, kept in ms; ``from`` and ``to`` are moments, kept in ms. ``popularity_window``
     None: the bundle's choice. ``adapter_lr`` None: the bundle's choice. ``summaries`` False: the adapter and the
-    users' side see zero features.
+    users' side see zero features. ``max_train_events`` None, or "off" as text, ships every event of a slide to adapt.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
@@ -70,13 +78,14 @@ class ReplayOptions(BaseModel):
     threads: int = Field(default=2, ge=1, le=1_024)
     adapter_lr: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     summaries: bool = True
+    max_train_events: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_cap)] = None
 
 
 class ReplaySettings(BaseModel):
     """A resolved replay: everything that may change its results. Times and durations in ms.
 
     end_time_ms: reading stops before this event time, the end of a slide; rank_from_ms, rank_to_ms: events outside
-    [from, to) are learned from but not ranked; adapter_lr None: the bundle's.
+    [from, to) are learned from but not ranked; adapter_lr None: the bundle's; max_train_events None: no slide is sampled.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,11 +110,18 @@ class ReplaySettings(BaseModel):
     threads: int
     adapter_lr: float | None
     summaries: bool
+    run_name: str = RUN_NAME
+    max_train_events: int | None = None
+    allowed_lateness_ms: int = 0
 
     @property
     def config_hash(self) -> str:
-        """Return the sha256 of the canonical JSON of every field."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """Return the sha256 of the canonical JSON of every field; those of ``_LATER`` count where they say something."""
+        document = self.model_dump(mode="json")
+        for name in _LATER:
+            if document[name] == type(self).model_fields[name].default:
+                del document[name]
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -135,7 +151,20 @@ def merge_options(command_line: Mapping[str, Any], protocol: Mapping[str, Any]) 
         raise UserError(one_line(error, given)) from error
 
 
-def resolve(options: ReplayOptions, split: Split, bundle: BundleFacts, popularity_window_ms: int) -> ReplaySettings:
+@dataclass(frozen=True)
+class StreamNames:
+    """What a replay takes over from a recorded run beside its options: its name, which is in every hash, and the lateness."""
+
+    run_name: str = RUN_NAME
+    allowed_lateness_ms: int = 0
+
+
+OWN_STREAM = StreamNames()
+
+
+def resolve(
+    options: ReplayOptions, split: Split, bundle: BundleFacts, popularity_window_ms: int, stream: StreamNames = OWN_STREAM
+) -> ReplaySettings:
     """Return the settings of a replay of ``split``.
 
     Reading goes to the end of the slide that holds the last ranked event, a whole slide, so that the versions of a
@@ -143,6 +172,7 @@ def resolve(options: ReplayOptions, split: Split, bundle: BundleFacts, popularit
 
     Args:
         popularity_window_ms: the bundle's choice, for options that name none.
+        stream: name and lateness of the run that is replayed, where one was recorded.
 
     Raises:
         UserError: the bundle was made for other data.
@@ -172,6 +202,9 @@ def resolve(options: ReplayOptions, split: Split, bundle: BundleFacts, popularit
         threads=options.threads,
         adapter_lr=options.adapter_lr,
         summaries=options.summaries,
+        run_name=stream.run_name,
+        max_train_events=options.max_train_events,
+        allowed_lateness_ms=stream.allowed_lateness_ms,
     )
 
 

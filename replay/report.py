@@ -6,7 +6,7 @@ from typing import Any
 
 from dynmm_core.console import print_table
 from replay.runner import Outcome
-from replay.table import HEADERS, accounting_line, ratio_line, run_line, table_rows
+from replay.table import HEADERS, accounting_line, likeness_line, ratio_line, run_line, table_rows
 
 
 def print_outcome(outcome: Outcome, stages: Mapping[str, float] | None = None) -> None:
@@ -20,6 +20,8 @@ def outcome_lines(outcome: Outcome, stages: Mapping[str, float]) -> list[str]:
     """Return the lines below the table."""
     lines = [run_line(outcome.metrics), *([ratio_line(outcome.ratio)] if outcome.ratio else [])]
     lines.append(accounting_line(outcome.accounting))
+    if outcome.likeness:
+        lines.append(likeness_line(outcome.likeness))
     if stages:
         lines.append("seconds: " + ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in stages.items()))
     return [
@@ -36,6 +38,7 @@ def outcome_document(outcome: Outcome, stages: Mapping[str, float] | None = None
         **outcome.metrics,
         "ratio": asdict(outcome.ratio) if outcome.ratio else None,
         "accounting": outcome.accounting,
+        **({"like": asdict(outcome.likeness)} if outcome.likeness else {}),
         "run": str(outcome.run),
         "store": str(outcome.store),
         **({"stages": dict(stages)} if stages else {}),

@@ -2,11 +2,11 @@
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
@@ -15,14 +15,19 @@ from dynmm_core.errors import UserError
 from dynmm_core.model.bundle import Bundle
 from dynmm_core.model.devices import open_device
 from dynmm_core.store.latents import LatentStore
+from dynmm_core.store.version import Version
 from replay.attempts import seconds_over_attempts
-from replay.config import ReplayOptions, ReplaySettings, environment, resolve
+from replay.config import OWN_STREAM, ReplayOptions, ReplaySettings, environment, resolve
 from replay.files import write_atomically
+from replay.like import Likeness, RecordedRun
 from replay.protocols import DEFAULT_NAME
 from replay.results import Ratio, Results, collect, model_figures, ratio_interval, windows_table
 from replay.run_folder import METRICS_FILE, WINDOWS_FILE, RunFolder, RunRecord, open_run, read_run
 from replay.splits import Split, make_split, replayed_split, save_split
 from replay.streaming import ACCOUNTING_FILE, Workers, stream
+
+if TYPE_CHECKING:
+    from replay.wire import Wire
 
 RATIO = ("adapted", "static")
 
@@ -31,7 +36,8 @@ RATIO = ("adapted", "static")
 class ReplayRequest:
     """What to replay and where to: paths, options, the protocol's name, split manifests to write or to obey.
 
-    workers: how the work is spread, which changes no result.
+    workers: how the work is spread, which changes no result; wire: the way through a broker, which changes none either,
+    None for the file itself; like: the live run whose stream is replayed.
     """
 
     data: Path
@@ -42,16 +48,22 @@ class ReplayRequest:
     save_split: Path | None = None
     split: Path | None = None
     workers: Workers = field(default_factory=Workers)
+    wire: "Wire | None" = None
+    like: RecordedRun | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: the document of metrics.json, the ratio to the static base, and where every event went."""
+    """A finished run: the document of metrics.json, the ratio to the static base, and where every event went.
+
+    ``likeness`` compares it with the live run that it replays, if it does.
+    """
 
     metrics: dict[str, Any]
     ratio: Ratio | None
     accounting: dict[str, int]
     run: Path
+    likeness: Likeness | None = None
 
     @property
     def store(self) -> Path:
@@ -68,16 +80,19 @@ def replay_log(request: ReplayRequest) -> Outcome:
     log, bundle = PreparedLog.open(request.data), Bundle.load(request.bundle)
     open_device(request.options.device)
     split = _split(request, log)
-    settings = resolve(request.options, split, bundle, bundle.choices.popularity_window_ms)
+    names = OWN_STREAM if request.like is None else request.like.stream()
+    settings = resolve(request.options, split, bundle, bundle.choices.popularity_window_ms, names)
+    drive = _driver(request, log, settings)
     if request.save_split is not None:
         save_split(split, request.save_split)
     run = open_run(request.out, _record(request, log, settings))
     try:
         run.begin_attempt()
-        peak_mb = stream(run, request.data, request.bundle, request.workers)
-        return _finish(run, split, peak_mb)
+        outcome = _finish(run, split, drive(run))
     finally:
         run.close()
+    likeness = None if request.like is None else request.like.compare(LatentStore.open(run.store_path))
+    return replace(outcome, likeness=likeness)
 
 
 def read_outcome(path: Path) -> Outcome:
@@ -92,6 +107,17 @@ def read_outcome(path: Path) -> Outcome:
     metrics = json.loads((path / METRICS_FILE).read_text())
     results = _results(LatentStore.open(path / "store"), record.config)
     return Outcome(metrics, ratio_interval(results, *RATIO), _accounting(path), path)
+
+
+def _driver(request: ReplayRequest, log: PreparedLog, settings: ReplaySettings) -> Callable[[RunFolder], float]:
+    """Return what drives the log through the dataflows, from the file or through a broker that has answered."""
+    wire = request.wire
+    if wire is None:
+        return lambda run: stream(run, request.data, request.bundle, request.workers)
+    from replay.via_kafka import prepare_topics, stream_via_kafka
+
+    topics = prepare_topics(wire, log, settings, request.out, request.workers)
+    return lambda run: stream_via_kafka(run, request.data, request.bundle, request.workers, wire, topics)
 
 
 def _split(request: ReplayRequest, log: PreparedLog) -> Split:
@@ -149,14 +175,20 @@ def _finish(run: RunFolder, split: Split, peak_mb: float) -> Outcome:
         "models": model_figures(results),
     }
     accounting = _accounting(run.path)
-    _check_complete(split, metrics, accounting)
+    _check_complete(split, metrics, accounting, _left_out(versions))
     write_atomically(run.path / METRICS_FILE, (json.dumps(metrics, indent=2) + "\n").encode())
     return Outcome(metrics, ratio_interval(results, *RATIO), accounting, run.path)
 
 
-def _check_complete(split: Split, metrics: Mapping[str, Any], accounting: Mapping[str, int]) -> None:
-    """Every event of the split is ranked, unless the dataflow told why it was not used."""
-    unused = sum(accounting[part] for part in ("late", "duplicate", "dead"))
+def _left_out(versions: Sequence[Version]) -> int:
+    """Events that were counted and, with ``max_train_events``, in no slide's sample."""
+    facts = [version.lineage for version in versions if "counted" in version.lineage]
+    return sum(fact["counted"] - fact["events"] for fact in facts)
+
+
+def _check_complete(split: Split, metrics: Mapping[str, Any], accounting: Mapping[str, int], left_out: int) -> None:
+    """Every event of the split is ranked, unless the dataflow told why it was not used, or it was in no sample."""
+    unused = left_out + sum(accounting[part] for part in ("late", "duplicate", "dead"))
     missing = split.events - metrics["events"]
     if not 0 <= missing <= unused or accounting["pending"]:
         raise RuntimeError(

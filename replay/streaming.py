@@ -16,7 +16,6 @@ from replay.config import one_line
 from replay.run_folder import RunFolder
 
 ACCOUNTING_FILE = "accounting.json"
-RUN_NAME = "replay"
 
 
 class Workers(BaseModel):
@@ -43,39 +42,43 @@ class Workers(BaseModel):
 
 def stream(run: RunFolder, data: Path, bundle: Path, workers: Workers) -> float:
     """Drive the run's log through the dataflows into its store; return the peak memory of all processes in MiB."""
-    _reset_peak()
+    reset_peak()
     result = run_embedded(flow_config(run, data, bundle, workers), workers.processes)
     # One process's figure contains the flow's; a cluster's workers come on top of this process.
     spread = result.peak_rss_mb or 0.0 if workers.processes > 1 else 0.0
-    return _own_peak_mb() + spread
+    return own_peak_mb() + spread
 
 
 def flow_config(run: RunFolder, data: Path, bundle: Path, workers: Workers) -> FlowConfig:
     """Return what the dataflows need of a run's settings."""
     settings = run.record.config
     shared = settings.model_dump(include=set(AdaptSettings.model_fields) & set(type(settings).model_fields))
-    adapt = AdaptSettings(bundle=bundle, run_dir=run.path, config_hash=run.record.config_hash, run_name=RUN_NAME, **shared)
+    adapt = AdaptSettings(bundle=bundle, run_dir=run.path, config_hash=run.record.config_hash, **shared)
     return FlowConfig(
         data=data,
         run_dir=run.path,
         adapt=adapt,
-        run_name=RUN_NAME,
+        run_name=settings.run_name,
         start_row=settings.cut_row,
         end_time_ms=settings.end_time_ms,
         slide_ms=settings.slide_ms,
+        allowed_lateness_ms=settings.allowed_lateness_ms,
+        max_train_events=settings.max_train_events,
         partitions=workers.partitions,
         batch_size=workers.batch_size,
         progress=True,
     )
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
+    """Count this process's peak memory from here on, where the system can."""
     # What this process held before, such as a training's tensors, is no cost of the replay.
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _own_peak_mb() -> float:
+def own_peak_mb() -> float:
+    """The largest resident memory of this process in MiB."""
     known = peak_rss_mb()
     if known is not None:
         return known

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dynmm_core.metrics.ranking import METRICS
-from dynmm_core.quantities import format_duration
+from dynmm_core.quantities import format_duration, format_time
+from replay.like import Likeness
 from replay.results import Ratio
 
 HEADERS = ("model", *(name.upper() for name in METRICS), "staleness")
@@ -39,3 +40,11 @@ def accounting_line(accounting: Mapping[str, int]) -> str:
     """Return the sentence on where every event that was read went."""
     parts = [f"{accounting.get(part, 0):,} {part}" for part in ("used", "late", "duplicate", "dead", "pending")]
     return f"{accounting['read']:,} events read = {' + '.join(parts)}"
+
+
+def likeness_line(likeness: Likeness) -> str:
+    """Return the sentence on how many versions are those of the live run."""
+    line = f"{likeness.equal:,} of {likeness.slides:,} versions equal those of {likeness.run}"
+    if likeness.first_difference_ms is None:
+        return line
+    return f"{line}; the first that differs is that of the slide to {format_time(likeness.first_difference_ms)}"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from flows.observe.collectors import OUTCOMES, EventTotals, PutGauge
+from flows.observe.collectors import OUTCOMES, EventTotals, PutGauge, StateSizes
 from flows.observe.health import State
 from flows.observe.metrics import FlowMetrics
 
@@ -37,10 +37,9 @@ def test_every_setter_shows_its_number(metrics: FlowMetrics) -> None:
     metrics.observe_newest(2, 990_000)
     metrics.observe_open_slides(3)
     metrics.observe_slide_length(900_000)
-    metrics.observe_adapt_lag(2, 31.5)
+    metrics.observe_adapt_lag(2, 969_000)
     metrics.observe_commit(version=41, seconds=0.7, at_ms=999_250)
     metrics.observe_commit(version=42, seconds=3.0, at_ms=1_000_250, rejected=True)
-    metrics.observe_state("shards", 4096)
     metrics.observe_epoch()
     metrics.observe_broker_error("_TRANSPORT")
     metrics.observe_health(State.WAITING_FOR_BROKER)
@@ -63,7 +62,6 @@ def test_every_setter_shows_its_number(metrics: FlowMetrics) -> None:
         ("dynmm_update_rejected_total",): 1,
         ("dynmm_store_version",): 42,
         ("dynmm_last_commit_timestamp_seconds",): 1_000.25,
-        ("dynmm_state_bytes", "part", "shards"): 4096,
         ("dynmm_epochs_total",): 1,
         ("dynmm_broker_errors_total", "kind", "_TRANSPORT"): 1,
         ("dynmm_health_state", "dynmm_health_state", "waiting_for_broker"): 1,
@@ -150,6 +148,50 @@ def test_disk_space_is_that_of_the_folder_and_a_missing_folder_hides_nothing_els
     free, size = (value(metrics, f"dynmm_disk_{word}_bytes", part="store") for word in ("free", "size"))
     assert free is not None and size is not None and 0 < free <= size
     assert value(metrics, "dynmm_disk_size_bytes", part="recovery") is None
+
+
+def test_the_age_of_a_waiting_slide_grows_by_itself() -> None:
+    now = [100.0]
+    metrics = FlowMetrics("live", "adapt", clock=lambda: now[0])
+    assert value(metrics, "dynmm_adapt_lag_seconds") is None
+    metrics.observe_adapt_lag(3, 90_000)
+    assert (value(metrics, "dynmm_adapt_lag_slides"), value(metrics, "dynmm_adapt_lag_seconds")) == (3, 10)
+    now[0] = 130.0
+    assert value(metrics, "dynmm_adapt_lag_seconds") == 40
+    metrics.observe_adapt_lag(0, None)
+    assert (value(metrics, "dynmm_adapt_lag_slides"), value(metrics, "dynmm_adapt_lag_seconds")) == (0, 0)
+
+
+def test_folders_are_measured_whole_and_seldom(tmp_path: Path) -> None:
+    now = [0.0]
+    sizes = StateSizes(lambda: now[0])
+    sizes.watch("journal", tmp_path)
+    sizes.watch("store", tmp_path / "not" / "yet")
+
+    def shown() -> dict[str, float]:
+        (family,) = sizes.collect()
+        return {sample.labels["part"]: sample.value for sample in family.samples}
+
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "slide").write_bytes(b"x" * 1_000)
+    (tmp_path / "newest").write_bytes(b"x" * 24)
+    first = shown()
+    assert first["journal"] == 1_024 and first["memory"] >= 0 and "store" not in first
+    (tmp_path / "newest").unlink()
+    now[0] = 9.0
+    assert shown()["journal"] == 1_024
+    now[0] = 10.0
+    assert shown()["journal"] == 1_000
+    (tmp_path / "not" / "yet").mkdir(parents=True)
+    assert shown()["store"] == 0
+
+
+def test_what_is_told_at_a_scrape_is_told_at_every_scrape(metrics: FlowMetrics) -> None:
+    asked = []
+    metrics.at_scrape(lambda: asked.append(1))
+    metrics.refresh()
+    metrics.refresh()
+    assert len(asked) == 2
 
 
 def test_a_rollback_may_lower_the_store_version(metrics: FlowMetrics) -> None:

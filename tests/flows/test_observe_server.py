@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from dynmm_core.errors import UserError
-from flows.observe.health import Health
+from flows.observe.health import Health, State
 from flows.observe.metrics import FlowMetrics
 from flows.observe.server import ObserveServer, port_of
 
@@ -43,7 +43,7 @@ def server(metrics: FlowMetrics, health: Health) -> Iterator[ObserveServer]:
 
 def test_a_scrape_gives_what_was_observed(server: ObserveServer, metrics: FlowMetrics, health: Health) -> None:
     metrics.observe_tallies(read=12, used=10, late=1, duplicate=0, dead=1, pending=0)
-    health.progressed()
+    health.progressed("interactions/0")
     status, content_type, body = get(server, "/metrics")
     assert status == 200 and content_type.startswith("text/plain")
     families = {family.name: family for family in parse_text(body)}
@@ -70,8 +70,10 @@ def test_health_tells_every_state(server: ObserveServer, health: Health) -> None
 
     status, told = asked()
     assert (status, told["status"], told["state"], told["last_progress_ms"]) == (200, "ok", "starting", None)
-    health.progressed()
+    assert told["ready"] is False
+    health.progressed("interactions/0")
     status, told = asked()
+    assert told["ready"] is True
     assert (status, told["state"], told["last_progress_ms"]) == (200, "running", 1_700_000_000_000)
     health.waiting_for_broker("no broker at kafka:29092")
     status, told = asked()
@@ -142,23 +144,72 @@ def test_a_failure_is_final_and_its_first_reason_stays(health: Health) -> None:
     health.failing("the disk is full")
     health.failing("connection lost")
     health.waiting_for_broker("no answer")
-    health.progressed()
+    health.progressed("interactions/0")
+    health.broker_answers()
     report = health.report()
     assert (report.ok, report.reason) == (False, "the disk is full")
 
 
-def test_a_process_that_stands_still_is_failing_until_it_moves() -> None:
-    now = [0.0]
-    health = Health(stalled_after_s=60, monotonic=lambda: now[0])
+@pytest.fixture
+def now() -> list[float]:
+    return [0.0]
+
+
+@pytest.fixture
+def watched(now: list[float]) -> Health:
+    return Health(stalled_after_s=60, monotonic=lambda: now[0])
+
+
+def test_a_part_with_work_that_stands_still_is_failing_until_it_moves(watched: Health, now: list[float]) -> None:
     now[0] = 500.0
-    assert health.report().ok  # it may start for as long as it needs
-    health.progressed()
+    assert watched.report().ok  # it may start for as long as it needs
+    watched.progressed("interactions/0", behind=7)
+    watched.progressed("interactions/1")
     now[0] = 560.0
-    assert health.report().ok
+    watched.looked("interactions/0", behind=12)
+    watched.progressed("interactions/1")
+    assert watched.report().ok
     now[0] = 561.0
-    report = health.report()
-    assert not report.ok and report.reason == "no progress for 61 s, more than 60 s"
-    health.waiting_for_broker("no answer")
-    assert health.report().ok  # it is the broker that stands still
-    health.progressed()
+    report = watched.report()
+    assert not report.ok and report.state is State.FAILING
+    assert report.reason == "interactions/0: 12 behind, no progress for 61 s, more than 60 s"
+    watched.progressed("interactions/0", behind=11)
+    assert watched.report().ok
+
+
+def test_a_part_with_nothing_to_do_is_well_however_long(watched: Health, now: list[float]) -> None:
+    watched.progressed("interactions/0", behind=3)
+    watched.progressed("interactions/0")
+    for now[0] in (50.0, 5_000.0):
+        watched.looked("interactions/0", behind=0)
+        assert watched.report().ok and watched.report().state is State.RUNNING
+    watched.looked("interactions/0", behind=9)  # its time begins with its work
+    now[0] = 5_060.0
+    assert watched.report().ok
+    now[0] = 5_061.0
+    assert not watched.report().ok
+    watched.looked("interactions/0", behind=0)  # held back, or the topic was emptied
+    assert watched.report().ok
+
+
+def test_whoever_waits_for_the_broker_is_well_and_begins_anew_behind_it(watched: Health, now: list[float]) -> None:
+    watched.progressed("interactions/0", behind=3)
+    watched.waiting_for_broker("no answer")
+    now[0] = 300.0
+    watched.progressed("interactions/0", behind=2)  # fetched before
+    report = watched.report()
+    assert (report.ok, report.state, report.reason) == (True, State.WAITING_FOR_BROKER, "no answer")
+    now[0] = 400.0
+    watched.broker_answers()
+    assert watched.report().state is State.RUNNING
+    now[0] = 460.0
+    assert watched.report().ok
+    now[0] = 461.0
+    assert not watched.report().ok
+
+
+def test_without_a_limit_nothing_is_stalled(now: list[float]) -> None:
+    health = Health(monotonic=lambda: now[0])
+    health.progressed("interactions/0", behind=1)
+    now[0] = 1e6
     assert health.report().ok

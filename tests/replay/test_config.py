@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dynmm_core.errors import UserError
-from replay.config import ReplaySettings, environment, merge_options, resolve
+from replay.config import ReplaySettings, StreamNames, environment, merge_options, resolve
 from replay.splits import make_split
 from tests.replay.hand_made import HOUR_MS, HandMadeLog
 
@@ -49,6 +49,8 @@ def test_models_keep_one_order_whatever_order_they_are_named_in() -> None:
         ("max_windows", 0, "--max-windows: 0"),
         ("from_", "yesterday", "--from: 'yesterday' is no time"),
         ("device", "tpu", "--device: 'tpu'"),
+        ("max_train_events", "0", "--max-train-events: '0'"),
+        ("max_train_events", "none", "--max-train-events: 'none'"),
     ],
 )
 def test_a_wrong_value_is_told_with_its_option(option: str, value: object, told: str) -> None:
@@ -68,6 +70,7 @@ def test_a_wrong_entry_of_a_protocol_is_told_as_such() -> None:
 CHANGES: dict[str, Any] = {
     "seed": 1, "models": "static", "history": "version", "publish_delay": "10m", "slide": "15m", "popularity_window": "1h",
     "store_every": 1, "keep_consumed": True, "device": "cuda", "threads": 1, "adapter_lr": 0.0, "summaries": False,
+    "max_train_events": "50000",
 }  # fmt: skip
 
 
@@ -93,6 +96,17 @@ def test_naming_a_default_leaves_the_hash() -> None:
     named = settings(seed=0, slide="60m", popularity_window="15m", models="adapted,window_popularity,static")
 
     assert named.config_hash == settings().config_hash
+
+
+def test_the_hashes_of_published_results_stay() -> None:
+    assert settings().config_hash == "3dd16caf9e14778c48c4964b692bc7ca0668fc73ef03a72c522b68bff99a354f"
+    assert settings(max_train_events="off").config_hash == settings().config_hash
+
+
+@pytest.mark.parametrize("stream", [StreamNames(run_name="live"), StreamNames(allowed_lateness_ms=60_000)])
+def test_what_is_taken_over_from_a_recorded_run_moves_the_hash(stream: StreamNames) -> None:
+    taken = resolve(merge_options({}, {}), make_split(LOG), HandMadeBundle(), 900_000, stream)
+    assert taken.config_hash != settings().config_hash
 
 
 def test_a_bundle_of_other_data_is_refused() -> None:

@@ -123,6 +123,20 @@ def test_same_log_same_versions_however_the_work_is_spread(
     assert Found.of(tmp_path / "run") == undisturbed
 
 
+def test_a_capped_replay_samples_alike_however_the_work_is_spread(tiny: Tiny, undisturbed: Found, tmp_path: Path) -> None:
+    capped = {**OPTIONS, "max_train_events": "50"}
+    tiny.replay(tmp_path / "one", capped)
+    tiny.replay(tmp_path / "many", capped, processes=2, partitions=4, batch_size=500)
+    found = Found.of(tmp_path / "one")
+
+    assert Found.of(tmp_path / "many") == found
+    assert not set(found.hashes) & set(undisturbed.hashes)
+    lineages = [version.lineage for version in versions(tmp_path / "one")]
+    assert found.metrics["events"] == sum(lineage["events"] for lineage in lineages) < undisturbed.metrics["events"]
+    assert max(lineage["events"] for lineage in lineages) == 50
+    assert sum(lineage.get("counted", lineage["events"]) for lineage in lineages) == undisturbed.metrics["events"]
+
+
 def test_another_seed_gives_other_versions(tiny: Tiny, undisturbed: Found, tmp_path: Path) -> None:
     tiny.replay(tmp_path / "run", {**OPTIONS, "seed": 1})
 

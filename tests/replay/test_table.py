@@ -1,8 +1,9 @@
 """The table shows what metrics.json says, and the sentence below it names its blocks."""
 
 from dynmm_core.metrics.ranking import METRICS
+from replay.like import Likeness
 from replay.results import Ratio
-from replay.table import HEADERS, accounting_line, ratio_line, run_line, table_rows
+from replay.table import HEADERS, accounting_line, likeness_line, ratio_line, run_line, table_rows
 
 
 def test_a_row_shows_percent_and_mean_staleness() -> None:
@@ -34,3 +35,9 @@ def test_the_accounting_reads_as_a_sum() -> None:
     line = accounting_line({"read": 1_010, "used": 1_000, "late": 4, "duplicate": 3, "dead": 2, "pending": 1})
 
     assert line == "1,010 events read = 1,000 used + 4 late + 3 duplicate + 2 dead + 1 pending"
+
+
+def test_likeness_names_the_first_slide_that_differs() -> None:
+    assert likeness_line(Likeness("runs/live", 1_200, 1_200, None)) == "1,200 of 1,200 versions equal those of runs/live"
+    line = likeness_line(Likeness("live", 4, 3, 1_507_226_400_000))
+    assert line == "3 of 4 versions equal those of live; the first that differs is that of the slide to 2017-10-05T18:00:00Z"
