@@ -1,6 +1,7 @@
 """One process of the cluster: ``python -m flows.worker FD`` reads its task from stdin and answers on file descriptor FD."""
 
 import ctypes
+import io
 import os
 import signal
 import sys
@@ -57,7 +58,7 @@ def main(answers: BinaryIO) -> None:
     try:
         process, flow = task.job.open(task.number, give_up)
         _answer(answers, Answer())
-        sys.stdin.buffer.readline()
+        _words().readline()
         _obey(process)
         cluster_main(flow, list(task.addresses), task.number, epoch_interval=epoch)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
@@ -79,11 +80,18 @@ def _die_with(parent: int) -> None:
             os._exit(1)
 
 
+def _words() -> io.RawIOBase:
+    # Unbuffered: a thread that waits in a buffered reader holds its lock, and the interpreter cannot end.
+    raw: io.RawIOBase = sys.stdin.buffer.raw  # type: ignore[attr-defined]
+    return raw
+
+
 def _obey(process: FlowProcess) -> None:
     """Stop at the parent's word. Without the parent the pipe closes: then die, also where the kernel does not see to it."""
 
     def listen() -> None:
-        while sys.stdin.buffer.readline() == STOP:
+        words = _words()
+        while words.readline() == STOP:
             process.stopping = True
         os._exit(1)
 

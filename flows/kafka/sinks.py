@@ -44,6 +44,8 @@ class TopicWriter:
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self._process.fail(RuntimeError(f"kafka: {self._topic}: {error.str()}"))
+        elif self._process.health.waiting:
+            self._process.note_answer()
 
     def _note_error(self, error: KafkaError) -> None:
         self._process.note_broker_error(error.name())

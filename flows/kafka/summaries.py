@@ -11,13 +11,14 @@ from dynmm_core.errors import UserError
 from dynmm_core.windows.messages import EndMarker
 from dynmm_core.windows.resume import reaches_back
 from flows.items import ADAPT_KEY, SummaryItem
-from flows.kafka.clients import bounds_of, open_consumer, passes
+from flows.kafka.clients import bounds_of, end_of, open_consumer, passes
 from flows.kafka.plan import SummariesPlan
 from flows.kafka.process import LiveProcess
 from flows.kafka.settings import KafkaSettings
 from flows.kafka.wire import is_marker, message_of, run_of
 
 _CALL_MESSAGES = 64  # chunks are large
+_READ_MESSAGES = 2_000  # the prefetch bounds their bytes; what is complete among them is known to wait
 _PAUSE = timedelta(milliseconds=20)
 _PREFETCH_KBYTES = 32_768
 _FIRST_LOOK_BACK = 500
@@ -56,6 +57,7 @@ class SummariesPartition(StatefulSourcePartition[SummaryPair, None]):
 
     def snapshot(self) -> None:
         """None: the store's head says where to go on."""
+        self._process.note_epoch(f"{self._settings.summaries}/{self._partition}")
 
     def close(self) -> None:
         """Leave the broker."""
@@ -64,15 +66,23 @@ class SummariesPartition(StatefulSourcePartition[SummaryPair, None]):
 
     def _read(self, _: None) -> list[SummaryPair]:
         if self._consumer is None:
-            self._consumer = open_consumer(self._settings, self._sharers, _PREFETCH_KBYTES)
+            self._consumer = open_consumer(
+                self._settings, self._sharers, _PREFETCH_KBYTES, on_error=self._process.note_client_error
+            )
             self._consumer.assign([TopicPartition(self._settings.summaries, self._partition, self._offset)])
         items = []
-        for message in self._consumer.consume(_CALL_MESSAGES, timeout=0):
+        for message in self._consumer.consume(_READ_MESSAGES, timeout=0):
             if message.error() is not None:
                 self._note_error(message)
             elif run_of(message.key()) == self._run:
                 items.append((ADAPT_KEY, _item(message, self._slide_ms)))
+        position = self._consumer.position([TopicPartition(self._settings.summaries, self._partition)])[0].offset
+        self._process.note_reading(self._settings.summaries, self._partition, max(position, self._offset), self._end)
         return items
+
+    def _end(self, ask: bool) -> int:
+        assert self._consumer is not None
+        return end_of(self._consumer, self._settings.summaries, self._partition, ask)
 
     def _note_error(self, message: Message) -> None:
         error = message.error()
@@ -150,7 +160,8 @@ def _read_between(consumer: Consumer, topic: str, partition: int, first: int, la
 
 def _item(message: Message, slide_ms: int) -> SummaryItem:
     headers = dict(message.headers() or [])
-    return SummaryItem(message_of(message.key(), message.value(), headers, slide_ms), message.partition(), message.offset())
+    slide = message_of(message.key(), message.value(), headers, slide_ms)
+    return SummaryItem(slide, message.partition(), message.offset(), max(0, message.timestamp()[1]) or None)
 
 
 def _gone(topic: str, partition: int, offset: int) -> UserError:

@@ -1,12 +1,15 @@
 """Adapt on Kafka: every version remembers where reading goes on behind it, and is announced."""
 
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from dynmm_core.crash_points import crash_point
+from dynmm_core.store.latents import LatentStore
 from dynmm_core.windows.clock import DRAINED_MS
 from dynmm_core.windows.messages import EndMarker
 from dynmm_core.windows.positions import MarkerPositions
@@ -21,54 +24,98 @@ from flows.logics import Adapt
 from flows.process import Report
 
 
+class Announcer:
+    """Tells on the versions topic which version is the head of which store."""
+
+    def __init__(self, config: LiveConfig, process: LiveProcess) -> None:
+        assert config.adapt is not None
+        self._config, self._process = config, process
+        self._store = config.adapt.run_dir / "store"
+        self._writer: TopicWriter | None = None
+
+    def announce(self, run: str, version: int, slide_end_ms: int, content_hash: str) -> None:
+        """Announce a version; the broker has it when this returns."""
+        if self._writer is None:
+            self._writer = TopicWriter(self._config.kafka, self._config.kafka.versions, self._process)
+        document = {
+            "run": run, "version": version, "slide_end_ms": slide_end_ms, "content_hash": content_hash,
+            "store": str(self._store),
+        }  # fmt: skip
+        self._writer.write(Record(run.encode(), orjson.dumps(document), [("schema_version", b"1")]))
+        self._writer.flush()
+
+    def announce_head(self) -> None:
+        """Show the store's head and announce it again: the last announcement may have been lost with the process."""
+        head, run = None, None
+        if (self._store / "latents" / "_delta_log").is_dir():
+            store = LatentStore.open(self._store)
+            head, rollbacks = store.head(), store.rollbacks()
+            run = rollbacks[-1].run if rollbacks else None
+        self._process.metrics.observe_adapt_lag(0, None)
+        if head is None:
+            self._process.metrics.observe_head(None, _now_ms())
+            return
+        self._process.metrics.observe_head(head.number, head.committed_at_ms)
+        self.announce(run or self._config.stream.run, head.number, head.slide_end_ms, head.content_hash)
+
+
 class LiveAdapt(Adapt):
-    """Adapt whose versions name the offsets behind them; announces the head at its start, and every version it commits."""
+    """Adapt whose versions name the offsets behind them, and are announced. The engine is opened with the first message."""
 
     def __init__(self, config: LiveConfig, plan: FlowPlan, assembler: SlideAssembler, process: LiveProcess) -> None:
         assert config.adapt is not None
         super().__init__(config.engine, config.adapt, assembler, process, lambda: process.note_version)
-        self._config, self._topic_ids, self._live = config, plan.topic_ids, process
+        self._topic_ids, self._live = plan.topic_ids, process
         self._positions = None if plan.summaries is None else MarkerPositions(plan.summaries.offsets)
-        self._announcer: TopicWriter | None = None
+        self._announcer = Announcer(config, process)
+        self._waiting: deque[tuple[Slide, int]] = deque()  # with the moment at which it closed, ms UTC
+        process.open_slides = lambda: assembler.open_slides
 
-    def take(self, item: SummaryItem) -> list[Report]:
-        """Take in one message; the slides that it completes are committed and announced when this returns."""
-        if self._positions is not None and isinstance(item.message, EndMarker):
-            assert item.partition is not None and item.offset is not None
-            self._positions.note(item.message.shard, item.message.slide_end_ms, item.partition, item.offset)
-        reports = super().take(item)
+    def take_all(self, items: Sequence[SummaryItem]) -> list[Report]:
+        """Take in messages; the slides that they complete are committed and announced when this returns.
+
+        Where the process is to stop, slides that were not begun are left: they are read again.
+        """
+        self.open()
+        try:
+            for item in items:
+                self._note_position(item)
+                closed_ms = item.written_ms or _now_ms()
+                self._waiting += [(slide, closed_ms) for slide in self._assembler.add(item.message)]
+        finally:  # what was complete before a message that contradicts is so still
+            reports = self._work_off()
         if self._assembler.closed_through_ms == DRAINED_MS:
             self._process.stopping = True  # the run has ended: nothing more will come
         return reports
 
-    def open(self) -> Any:
-        """The engine; the head is announced again, for the last announcement may have been lost with the process."""
-        fresh = self._engine is None
-        engine = super().open()
-        if fresh and engine.head is not None:
-            self._live.metrics.observe_head(engine.head.number, engine.head.committed_at_ms)
-            self._announce(engine.head.number, engine.head.slide_end_ms, engine.head.content_hash)
-        return engine
+    def _note_position(self, item: SummaryItem) -> None:
+        if self._positions is not None and isinstance(item.message, EndMarker):
+            assert item.partition is not None and item.offset is not None
+            self._positions.note(item.message.shard, item.message.slide_end_ms, item.partition, item.offset)
+
+    def _work_off(self) -> list[Report]:
+        if not self._waiting:
+            return []
+        reports = []
+        while self._waiting and not self._process.stopping:
+            slide, closed_ms = self._waiting[0]
+            self._live.note_waiting(len(self._waiting), closed_ms)
+            reports.append(self._on_slide(slide))
+            self._live.note_commit(reports[-1], closed_ms)
+            self._waiting.popleft()
+        self._live.note_waiting(len(self._waiting), self._waiting[0][1] if self._waiting else None)
+        return reports
 
     def _on_slide(self, slide: Slide) -> Report:
-        closed_at = time.monotonic()
         resume: dict[str, Any] = {"interactions": slide.resume, "topic_ids": self._topic_ids}
         if self._positions is not None:
             resume["summaries"] = {str(part): offset for part, offset in self._positions.behind(slide.slide_end_ms).items()}
         report = super()._on_slide(replace(slide, resume=resume))
         if not report.absorbed:
-            self._announce(report.version, report.slide_end_ms, report.content_hash)
+            self._announcer.announce(self._engine.run_name, report.version, report.slide_end_ms, report.content_hash)
             crash_point("after-announcement")
-        self._live.note_commit(report, time.monotonic() - closed_at, self._assembler.open_slides)
         return report
 
-    def _announce(self, version: int, slide_end_ms: int, content_hash: str) -> None:
-        if self._announcer is None:
-            self._announcer = TopicWriter(self._config.kafka, self._config.kafka.versions, self._live)
-        run = self._engine.run_name
-        document = {
-            "run": run, "version": version, "slide_end_ms": slide_end_ms, "content_hash": content_hash,
-            "store": str(self._settings.run_dir / "store"),
-        }  # fmt: skip
-        self._announcer.write(Record(run.encode(), orjson.dumps(document), [("schema_version", b"1")]))
-        self._announcer.flush()
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

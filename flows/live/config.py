@@ -53,12 +53,16 @@ class StreamSettings(BaseModel):
 
 
 class ObserveSettings(BaseModel):
-    """Where metrics and health are served; ``port`` None serves nothing. A process adds its number to the port."""
+    """Where metrics and health are served; ``port`` None serves nothing. A process adds its number to the port.
+
+    ``stalled_after_ms``: after how long without progress a process that has work before it is ill; None is never.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     port: int | None = Field(default=None, ge=1, le=65_000)
+    stalled_after_ms: int | None = Field(default=900_000, ge=1_000)
 
 
 class LiveConfig(BaseModel):

@@ -25,7 +25,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "adapt": (
         "bundle", "out", "seed", "history", "publish_delay", "popularity_window", "store_every", "device", "threads",
     ),
-    "observe": ("host", "port"),
+    "observe": ("host", "port", "stalled_after"),
     "flow": ("recovery", "processes", "batch_size"),
 }  # fmt: skip
 
@@ -92,6 +92,8 @@ class FlowOptions:
         Where metrics and health are served; 127.0.0.1 by default.
     port
         Port of /metrics and /healthz of the first process; none by default.
+    stalled_after
+        After how long without progress a process that has work before it is ill; 15m by default, or off.
     processes
         Processes on this machine; 1 by default.
     batch_size
@@ -126,6 +128,7 @@ class FlowOptions:
     threads: int | None = None
     host: str | None = None
     port: int | None = None
+    stalled_after: str | None = None
     processes: int | None = None
     batch_size: int | None = None
 
@@ -157,7 +160,7 @@ def resolve(kind: FlowKind, options: FlowOptions, drain: bool) -> Resolved:
         "kafka": {**{name: given[name] for name in _TABLES["kafka"] if name in given}, "properties": properties},
         "stream": stream,
         "recovery": given.get("recovery", f"{run}.recovery"),
-        "observe": {name: given[name] for name in _TABLES["observe"] if name in given},
+        "observe": _observe(given),
         "drain": drain,
         **{name: given[name] for name in ("batch_size",) if name in given},
     }
@@ -231,6 +234,13 @@ def _stream(given: dict[str, Any]) -> dict[str, Any]:
     return stream
 
 
+def _observe(given: dict[str, Any]) -> dict[str, Any]:
+    observe = {name: given[name] for name in _TABLES["observe"] if name in given}
+    if "stalled_after" in observe:
+        observe["stalled_after_ms"] = _duration("stalled_after", observe.pop("stalled_after"))
+    return observe
+
+
 def _adapt(given: dict[str, Any], plain: LiveConfig) -> AdaptSettings:
     from dynmm_core.model.bundle import Bundle
 
@@ -258,7 +268,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _duration(name: str, value: Any) -> int | None:
-    if value == _OFF and name in ("max_skew", "idle_after"):
+    if value == _OFF and name in ("max_skew", "idle_after", "stalled_after"):
         return None
     try:
         return parse_duration_ms(value)

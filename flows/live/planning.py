@@ -25,13 +25,13 @@ class RunEnded(UserError):
     """The run was drained to its end; there is nothing left to do for it."""
 
 
-def make_plan(config: LiveConfig, stopping: Callable[[], bool]) -> FlowPlan:
-    """Where the flow goes on; waits for the broker as long as it is away.
+def make_plan(config: LiveConfig, stopping: Callable[[], bool], on_wait: Callable[[str], None] = lambda reason: None) -> FlowPlan:
+    """Where the flow goes on; waits for the broker as long as it is away, telling ``on_wait`` why.
 
     Raises:
         UserError: topics are missing, or no longer hold what the run needs; the recovery folder belongs to another run.
     """
-    return patiently("plan", lambda: _plan(config), stopping)
+    return patiently("plan", lambda: _plan(config), stopping, on_wait=on_wait)
 
 
 def _plan(config: LiveConfig) -> FlowPlan:

@@ -1,7 +1,9 @@
 """Run a dataflow on Kafka: plan it, open its processes, stop it in good order."""
 
+import gc
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +19,11 @@ from flows.cluster import run_cluster
 from flows.job import Job, OnFailure
 from flows.kafka.plan import FlowPlan
 from flows.kafka.process import Ends, LiveProcess
+from flows.live.adapting import Announcer
 from flows.live.config import LiveConfig
 from flows.live.dataflows import build
 from flows.live.planning import make_plan
+from flows.live.record import record_run
 from flows.observe.health import Health
 from flows.observe.logs import bind_process, configure_logs, get_logger
 from flows.observe.metrics import FlowMetrics
@@ -57,7 +61,8 @@ def run_live(config: LiveConfig, processes: int = 1, place: Place | None = None,
     os.environ.pop(API_VARIABLE, None)
     with _signals() as stopping:
         bind_process(config.stream.run, config.kind, 0 if place is None else place.number)
-        plan = make_plan(config, stopping)
+        plan = _plan(config, 0 if place is None else place.number, stopping)
+        record_run(config)
         job = Job(
             opener="flows.live.run:open_flow",
             config=_Document(config=config, plan=plan).model_dump_json(),
@@ -79,20 +84,54 @@ def open_flow(document: str, number: int, on_failure: OnFailure | None) -> tuple
     config, plan = given.config, given.plan
     configure_logs()
     bind_process(config.stream.run, config.kind, number)
-    metrics, health = FlowMetrics(config.stream.run, config.kind, number), Health()
+    _calm_collector()
+    metrics, health = _open_shown(config, number)
     planned = None if plan.interactions is None else plan.interactions.ends
-    process = LiveProcess(number, on_failure, metrics, health, lambda: planned, config.stream.max_skew_ms is not None)
-    metrics.observe_slide_length(config.stream.slide_ms)
+    needs_timestamps = config.stream.max_skew_ms is not None
+    process = LiveProcess(number, on_failure, metrics, health, lambda: planned, needs_timestamps, _resumed(plan))
     if config.kind != "adapt":
         process.watch("recovery", config.recovery)
+        metrics.watch_state("recovery", config.recovery)
     if config.adapt is not None:
         config.adapt.run_dir.mkdir(parents=True, exist_ok=True)
         process.watch("store", config.adapt.run_dir)
-    if config.observe.port is not None:
-        server = ObserveServer(metrics, health, config.observe.host, port_of(config.observe.port, number))
-        server.start()
-        process.at_end(server.stop)
+        for part in ("store", "journal"):
+            metrics.watch_state(part, config.adapt.run_dir / part)
+    process.at_end(_serve(config, number, metrics, health))
+    if config.adapt is not None and number == 0:
+        Announcer(config, process).announce_head()
     return process, build(config, plan, process)
+
+
+def _plan(config: LiveConfig, number: int, stopping: Callable[[], bool]) -> FlowPlan:
+    """The plan. Health is served while it is made: the broker may be away for long."""
+    metrics, health = _open_shown(config, number)
+    stop = _serve(config, number, metrics, health)
+    try:
+        return make_plan(config, stopping, health.waiting_for_broker)
+    finally:
+        stop()
+
+
+def _open_shown(config: LiveConfig, number: int) -> tuple[FlowMetrics, Health]:
+    stalled_ms = config.observe.stalled_after_ms
+    metrics = FlowMetrics(config.stream.run, config.kind, number)
+    metrics.observe_slide_length(config.stream.slide_ms)
+    return metrics, Health(None if stalled_ms is None else stalled_ms / 1000)
+
+
+def _serve(config: LiveConfig, number: int, metrics: FlowMetrics, health: Health) -> Callable[[], None]:
+    """Serve metrics and health where that is asked for; returns what ends it."""
+    if config.observe.port is None:
+        return lambda: None
+    server = ObserveServer(metrics, health, config.observe.host, port_of(config.observe.port, number))
+    server.start()
+    return server.stop
+
+
+def _calm_collector() -> None:
+    # Messages come by the ten thousand and hold no cycles: looking through them again and again finds nothing.
+    gc.set_threshold(100_000, 10, 10)
 
 
 def _begin(process: FlowProcess, stopping: Callable[[], bool], ends: Ends | None) -> None:
@@ -126,9 +165,7 @@ def _run_in_cluster(job: Job, place: Place, stopping: Callable[[], bool]) -> Pro
 
 
 def _result(parts: list[ProcessPart], plan: FlowPlan, seconds: float, whole: bool) -> FlowResult:
-    resumed = None if plan.interactions is None else plan.interactions.progress
-    shards = {} if resumed is None else resumed.shards
-    known = {name: ShardTotals(used=one.used, duplicate=one.duplicates) for name, one in shards.items()} if whole else {}
+    known = _resumed(plan) if whole else {}
     return FlowResult(
         accounting=add_up([part.ledger for part in parts], known),
         progress=max((part.progress for part in parts), key=lambda progress: progress.slides),
@@ -137,33 +174,50 @@ def _result(parts: list[ProcessPart], plan: FlowPlan, seconds: float, whole: boo
     )
 
 
+def _resumed(plan: FlowPlan) -> dict[str, ShardTotals]:
+    """Totals of the buckets where the run goes on."""
+    resumed = None if plan.interactions is None else plan.interactions.progress
+    shards = {} if resumed is None else resumed.shards
+    return {name: ShardTotals(used=one.used, duplicate=one.duplicates) for name, one in shards.items()}
+
+
 @contextmanager
 def _signals() -> Iterator[Callable[[], bool]]:
     """Whether SIGTERM or SIGINT has come; a second one ends the process at once.
 
-    The engine may hold the main thread for long, in which no handler of Python's runs: a thread of its own waits for them.
+    The engine may hold the main thread for long, in which no handler of Python's runs: a thread of its own hears of them.
+    Blocking them alone would not do: a library's thread that began before takes them, too. Processes started here keep them
+    blocked.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     wanted = {signal.SIGTERM, signal.SIGINT}
     stop = threading.Event()
-    done = threading.Event()
+    heard, told = socket.socketpair()
+    told.setblocking(False)
 
     def wait() -> None:
-        while not done.is_set():
-            if signal.sigtimedwait(wanted, 0.2) is None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
+        while number := heard.recv(1):
+            if number[0] not in wanted:
                 continue
             if stop.is_set():
                 os._exit(130)
             stop.set()
 
+    handlers = {one: signal.signal(one, lambda number, frame: None) for one in wanted}
+    wakeup = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
     thread = threading.Thread(target=wait, name="signals", daemon=True)
     thread.start()
     try:
         yield stop.is_set
     finally:
-        done.set()
+        signal.set_wakeup_fd(wakeup)
+        told.close()
         thread.join()
+        heard.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for one, handler in handlers.items():
+            signal.signal(one, handler)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Enum, Histogram, Info
 
-from flows.observe.collectors import DiskSpace, EventTotals, PutGauge, WatermarkDelays
+from flows.observe.collectors import AdaptLag, DiskSpace, EventTotals, PutGauge, StateSizes, WatermarkDelays
 from flows.observe.health import State
 
 _COMMIT_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
@@ -23,8 +23,10 @@ class FlowMetrics:
     def __init__(self, run: str, flow: str, process: int = 0, clock: Callable[[], float] = time.time) -> None:
         self.registry = registry = CollectorRegistry()
         self._events, self._delays, self._disks = EventTotals(), WatermarkDelays(clock), DiskSpace()
-        for collector in (self._events, self._delays, self._disks):
+        self._adapt_lag, self._sizes = AdaptLag(clock), StateSizes()
+        for collector in (self._events, self._delays, self._disks, self._adapt_lag, self._sizes):
             registry.register(collector)
+        self._askers: list[Callable[[], None]] = []
         self._info = Info("dynmm_up", "What this process is", registry=registry)
         self._info.info({"run": run, "flow": flow, "process": str(process)})
         states = [state.value for state in State]
@@ -39,16 +41,13 @@ class FlowMetrics:
         self._last_commit = self._gauge(
             "dynmm_last_commit_timestamp_seconds", "When the last version was committed, or waited for"
         )
-        self._adapt_lag_slides = self._gauge("dynmm_adapt_lag_slides", "Complete slides that wait to be learned from")
-        self._adapt_lag = self._gauge("dynmm_adapt_lag_seconds", "For how long the oldest of them has waited")
-        self._state = self._gauge("dynmm_state_bytes", "Size of state, in memory or on disk", "part")
         self._version = self._gauge("dynmm_store_version", "Newest version of the store")
 
     def _add_counters(self) -> None:
         self._commit = Histogram(
             "dynmm_slide_commit_seconds", "From a slide's close to its commit", buckets=_COMMIT_SECONDS, registry=self.registry
         )
-        self._epochs = self._counter("dynmm_epochs", "Epochs whose state was kept")
+        self._epochs = self._counter("dynmm_epochs", "Epochs of the engine that ended")
         self._versions = self._counter("dynmm_versions", "Versions that this process committed")
         self._rejected = self._counter("dynmm_update_rejected", "Updates of the adapter that the guard took back")
         self._broker_errors = self._counter("dynmm_broker_errors", "Errors that the broker's client told", "kind")
@@ -60,6 +59,15 @@ class FlowMetrics:
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
+
+    def at_scrape(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called before every scrape, in the server's thread."""
+        self._askers.append(tell)
+
+    def refresh(self) -> None:
+        """Ask for what is told only when somebody looks."""
+        for tell in self._askers:
+            tell()
 
     def sample_names(self) -> frozenset[str]:
         """Every name that a scrape may show, whether or not it has a sample yet."""
@@ -86,10 +94,9 @@ class FlowMetrics:
         """The configured length of a slide, told once: alerts measure time in slides."""
         self._slide.put(slide_ms / 1000)
 
-    def observe_adapt_lag(self, slides: int, seconds: float) -> None:
-        """Complete slides not yet committed, and for how long the oldest has waited (0 where none waits)."""
-        self._adapt_lag_slides.put(slides)
-        self._adapt_lag.put(seconds)
+    def observe_adapt_lag(self, slides: int, oldest_ms: int | None) -> None:
+        """Complete slides not yet committed, and when the oldest of them closed, ms UTC (None where none waits)."""
+        self._adapt_lag.put(slides, oldest_ms)
 
     def observe_commit(self, version: int, seconds: float, at_ms: int, rejected: bool = False) -> None:
         """A version was committed at ``at_ms`` UTC, so many seconds after its slide closed; ``rejected`` by the guard or not."""
@@ -107,12 +114,12 @@ class FlowMetrics:
             self._version.put(version)
         self._last_commit.put(at_ms / 1000)
 
-    def observe_state(self, part: str, size_bytes: int) -> None:
-        """The size of one part of the state, such as ``shards``, ``trainer`` or ``store``."""
-        self._state.put(size_bytes, part)
+    def watch_state(self, part: str, folder: Path) -> None:
+        """Show, from time to time, how large ``folder`` is."""
+        self._sizes.watch(part, folder)
 
     def observe_epoch(self) -> None:
-        """An epoch ended and its state was kept."""
+        """An epoch of the engine ended."""
         self._epochs.inc()
 
     def observe_broker_error(self, kind: str) -> None:

@@ -114,6 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_metrics(self) -> None:
         metrics = self.server.metrics
+        metrics.refresh()
         metrics.observe_health(self.server.health.report().state)
         encode, content_type = choose_encoder(self.headers.get("Accept", ""))
         self._send(HTTPStatus.OK, content_type, encode(metrics.registry))
