@@ -1,0 +1,1 @@
+"""Programs that do the peers' work; those of foreign environments import nothing of this project but ``measuring``."""
