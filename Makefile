@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test soak lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ demo: setup  ## simulate a drifting stream, pre-train, replay it, print what ada
 
 test: setup  ## run all tests
 	$(BIN)/python -m pytest
+
+soak: setup  ## kill flows at every named point three times, then at random; write benchmarks/results/soak.json
+	DYNMM_SOAK=1 $(BIN)/python -m pytest tests/crash
+	$(BIN)/python tests/soak/soak.py --out benchmarks/results/soak.json
 
 lint: setup  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -24,6 +24,6 @@ class Undisturbed:
     versions: list[tuple[int, str]]
 
 
-def faulty_log(log: PreparedLog) -> FaultyLog:
+def faulty_log(log: PreparedLog, rates: FaultRates = RATES) -> FaultyLog:
     events = log.read(["event_time_ms", "event_id", "user_id", "item_id"], log.cut_row, log.rows)
-    return inject(events, RATES, 3, PARTITIONS, SLIDE_MS, LATENESS_MS, SKEW_MS)
+    return inject(events, rates, 3, PARTITIONS, SLIDE_MS, LATENESS_MS, SKEW_MS)

@@ -77,8 +77,13 @@ class LiveRun:
         learning = [] if kind == "summarize" else ["--bundle", str(self.bundle), "--out", str(self.out), "--threads", "1"]
         return [sys.executable, "-m", "dynmm_core.cli", "flow", "run", kind, *self.options(*learning, *more), "--json"]
 
+    @staticmethod
+    def environment(**env: str) -> dict[str, str]:
+        """That of a flow's process, which finds this repository's modules."""
+        return {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]), **env}
+
     def start(self, kind: str, *more: str, **env: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]), **env}
+        environment = self.environment(**env)
         return subprocess.Popen(
             self.command(kind, *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )  # fmt: skip
