@@ -30,18 +30,13 @@ from flows.process import FlowProcess
 _RUN = "bench"
 
 
-def stream_settings(job: dict[str, Any]) -> StreamSettings:
-    """The job's slides; all else as by default."""
-    return StreamSettings(
-        run=_RUN, slide_ms=job["slide_ms"], allowed_lateness_ms=job["lateness_ms"], idle_after_ms=None, start="earliest"
-    )  # fmt: skip
+SETTINGS = StreamSettings(run=_RUN, idle_after_ms=None, start="earliest")  # all else as it is deployed by default
 
 
 class FileStream:
     """The dataflow's steps without the engine: buckets of one partition; summaries to a file, state to a folder."""
 
     def __init__(self, job: dict[str, Any], folder: Path) -> None:
-        self._settings = stream_settings(job)
         recovery, self._process = RecoveryFolder(folder / "recovery"), FlowProcess()
         self._buckets = {shard: SummarizeLogic(self._open, self._process, recovery.keep) for shard in BUCKET_KEYS}
         self._summaries = (folder / "summaries").open("wb")
@@ -51,7 +46,7 @@ class FileStream:
         for shard, item in route_buckets(ReadItem(0, taken)):
             messages, _ = self._buckets[shard].on_batch([item])
             for message in messages:
-                write_sent(self._summaries, record_of(message, self._settings.slide_ms, 0))
+                write_sent(self._summaries, record_of(message, SETTINGS.slide_ms, 0))
         if self._process.failure is not None:
             raise self._process.failure
 
@@ -60,12 +55,12 @@ class FileStream:
         self._summaries.close()
 
     def _open(self, bucket: int) -> ShardWindow:
-        return ShardWindow(_RUN, BUCKET_KEYS[bucket], [0], self._settings.shards)
+        return ShardWindow(_RUN, BUCKET_KEYS[bucket], [0], SETTINGS.shards)
 
 
 def stream_file(job: dict[str, Any], batches: list[pa.RecordBatch], folder: Path) -> None:
     """The job's whole work from memory or a file."""
-    stream = FileStream(job, folder)
+    stream = FileStream(folder)
     source = job["source"]
     read = _read_lines(job) if source == "json" else _read_batches(job, batches if source == "memory" else None)
     for taken in read:
@@ -74,7 +69,7 @@ def stream_file(job: dict[str, Any], batches: list[pa.RecordBatch], folder: Path
 
 
 def _read_lines(job: dict[str, Any]) -> Iterator[Taken]:
-    reader = PartitionReader("lines", start_point(0, 0), stream_settings(job).reading)
+    reader = PartitionReader("lines", start_point(0, 0), SETTINGS.reading)
     for block in line_blocks(job["path"]):
         lines = block.splitlines()
         following = reader.next_offset + len(lines)
@@ -84,7 +79,7 @@ def _read_lines(job: dict[str, Any]) -> Iterator[Taken]:
 
 
 def _read_batches(job: dict[str, Any], batches: list[pa.RecordBatch] | None) -> Iterator[Taken]:
-    reading = stream_settings(job).reading
+    reading = SETTINGS.reading
     intake = Intake("rows", 0, reading.slide_ms, reading.allowed_lateness_ms, reading.max_skew_ms)
     first = 0
     for batch in parquet_batches(job["path"]) if batches is None else batches:
@@ -113,7 +108,7 @@ def _run_kafka(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     settings = KafkaSettings(bootstrap=job["bootstrap"], interactions=job["topic"], **outputs)
     make_topics(settings, shapes(settings, job["partitions"], -1, -1), 1)
     config = LiveConfig(
-        kind="summarize", kafka=settings, stream=stream_settings(job), recovery=folder / "recovery", drain=True
+        kind="summarize", kafka=settings, stream=SETTINGS, recovery=folder / "recovery", drain=True
     )  # fmt: skip
     accounts = []
     result = measure(lambda: accounts.append(run_live(config).accounting), job["events"])

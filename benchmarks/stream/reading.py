@@ -11,7 +11,7 @@ from flows.kafka.clients import bounds_of, open_consumer, partitions_of
 from flows.kafka.settings import KafkaSettings
 
 BATCH_ROWS = 65_536
-_BLOCK_BYTES = 1 << 17  # the objects of a larger block fall out of the processor's cache
+_BLOCK_BYTES = 1 << 20
 _CALL_MESSAGES = 2_000
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -11,20 +10,12 @@ from benchmarks.stream.peers.measuring import measure, read_job, tell
 from benchmarks.stream.reading import line_blocks, load_batches, parquet_batches, topic_values
 from benchmarks.stream.sliding import CELL_SCHEMA, SlidingWindows
 from dynmm_core.events.letters import Origin
-from dynmm_core.events.messages import ARROW_MARK, decode_messages
+from dynmm_core.events.messages import decode_messages
 
 _COLUMNS = ["event_time_ms", "item_id"]
 _RUN_ROWS = 1 << 18  # counting costs per run and per item in it
 
 
-class _Event(msgspec.Struct, gc=False):
-    """The two fields that the counts need; as the peers' tables declare them."""
-
-    event_time_ms: int
-    item_id: str
-
-
-_decoder = msgspec.json.Decoder(_Event)
 Columns = tuple[np.ndarray, pa.Array]
 
 
@@ -33,10 +24,10 @@ def columns_of(job: dict[str, Any], batches: list[pa.RecordBatch]) -> Iterator[t
     source = job["source"]
     if source == "json":
         for block in line_blocks(job["path"]):
-            yield 0, _decode(block)
+            yield 0, _decode(block.splitlines())
     elif source == "kafka":
         for partition, values in topic_values(job["bootstrap"], job["topic"]):
-            yield partition, _decode_all(values) if values[0].startswith(ARROW_MARK) else _decode(b"\n".join(values))
+            yield partition, _decode(values)
     else:
         for batch in batches if source == "memory" else parquet_batches(job["path"], _COLUMNS):
             yield 0, (batch["event_time_ms"].to_numpy(), batch["item_id"])
@@ -70,18 +61,7 @@ def main() -> None:
     tell(measure(lambda: count_windows(job, batches), job["events"]))
 
 
-def _decode(lines: bytes) -> Columns:
-    """The two columns; lines with anything that is no event go through the decoder that judges each of them."""
-    try:
-        events = _decoder.decode_lines(lines)
-    except msgspec.MsgspecError:
-        return _decode_all(lines.splitlines())
-    # Arrow takes a list of integers in a third of NumPy's time.
-    times = pa.array([event.event_time_ms for event in events], pa.int64()).to_numpy()
-    return times, pa.array([event.item_id for event in events], pa.string())
-
-
-def _decode_all(messages: list[bytes]) -> Columns:
+def _decode(messages: list[bytes]) -> Columns:
     events = decode_messages(messages, Origin("messages", 0, range(len(messages)))).events
     return events["event_time_ms"].to_numpy(), events["item_id"]
 

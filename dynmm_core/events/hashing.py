@@ -26,16 +26,25 @@ def hash64(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
         raise ValueError(f"ids: {ids.null_count} of {len(ids)} are null")
     starts, lengths, words = _buffers(ids)
     hashes: np.ndarray = lengths.astype(np.uint64) * _MULTIPLIER
-    rows: np.ndarray | slice = slice(None)
-    position = 0
+    rows: np.ndarray | None = None  # those that go on behind the words so far; None: all
     while len(starts):
-        word = words[starts + position] & _TAIL_MASKS[np.minimum(lengths - position, _WORD)]
-        mixed = (hashes[rows] ^ _scramble(word)) * _MULTIPLIER
-        hashes[rows] = mixed ^ (mixed >> np.uint64(32))
-        position += _WORD
-        longer = np.flatnonzero(lengths > position)
-        rows = longer if isinstance(rows, slice) else rows[longer]
-        starts, lengths = starts[longer], lengths[longer]
+        word = words[starts]
+        if int(lengths.min()) < _WORD:
+            word &= _TAIL_MASKS[np.minimum(lengths, _WORD)]
+        mixed = _scramble(word)
+        mixed ^= hashes if rows is None else hashes[rows]
+        mixed *= _MULTIPLIER
+        mixed ^= mixed >> np.uint64(32)
+        if rows is None:
+            hashes = mixed
+        else:
+            hashes[rows] = mixed
+        longer = lengths > _WORD
+        starts, lengths = starts + _WORD, lengths - _WORD
+        if not longer.all():
+            kept = np.flatnonzero(longer)
+            rows = kept if rows is None else rows[kept]
+            starts, lengths = starts[kept], lengths[kept]
     return _scramble(hashes)
 
 
@@ -57,6 +66,9 @@ def _buffers(ids: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _scramble(values: np.ndarray) -> np.ndarray:
     """The finaliser of splitmix64 (Steele, Lea, Flood 2014): every input bit reaches every output bit."""
-    values = (values ^ (values >> np.uint64(30))) * _MIX_1
-    values = (values ^ (values >> np.uint64(27))) * _MIX_2
-    return np.asarray(values ^ (values >> np.uint64(31)))
+    mixed: np.ndarray = values ^ (values >> np.uint64(30))
+    mixed *= _MIX_1
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= _MIX_2
+    mixed ^= mixed >> np.uint64(31)
+    return mixed

@@ -127,7 +127,9 @@ class JoinedRows:
 
     def take(self, numbers: np.ndarray) -> pa.RecordBatch:
         """The rows of these numbers, in this order."""
-        return self.rows.take(pa.array(np.searchsorted(self.numbers, numbers)))
+        places = np.empty(int(self.numbers[-1]) + 1, np.int64)
+        places[self.numbers] = np.arange(len(self.numbers))
+        return self.rows.take(pa.array(places[numbers]))
 
     def ranks(self, numbers: np.ndarray) -> np.ndarray:
         """A rank (m,) for each number, by everything that the rows hold; rows that were dropped rank alike."""

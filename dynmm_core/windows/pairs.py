@@ -18,7 +18,6 @@ from dynmm_core.windows.tails import UserTails
 WEIGHT_ONE = 65_536
 _BLOCK_ROWS = 1 << 14  # work in blocks stays in the processor's cache, and asks for no fresh memory
 _LAGS = ("rule_lags", "co_click_lags")
-_FAR_MS = 1 << 62  # no event lies this near to another one
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,10 @@ class PairSettings:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs as integers (m,) in rising order, uint32 where that holds them: previous item, item, kind, highest bit first.
+    """Pairs as they were found, an integer (m,) each, uint32 where that holds them: previous item, item, kind, high bits first.
 
     Items are places in ``items`` (d,) uint64, hashes in rising order. A pair that comes again comes again here: that is less to
-    send than sums are, and as much to know.
+    send than sums are, and as much to know; who reads them sums.
     """
 
     items: np.ndarray
@@ -76,7 +75,7 @@ class Pairs:
 
     def to_table(self) -> pa.Table:
         """Each pair once with its summed weights, by (previous_item, item): a table of ``PAIR_SCHEMA``."""
-        return _sum_keys(self.keys, self.items, self.settings)
+        return _sum_keys(np.sort(self.keys), self.items, self.settings)
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,7 @@ def find_pairs(
         slide_end_ms: exclusive; no later event lies before it, so that entries out of its reach are dropped.
     """
     rows = _in_sequence(tails, users, items, event_time_ms)
-    keys = _pair_keys(rows, settings)
-    keys.sort()
-    return Pairs(rows.items, keys, settings), _newest(rows, slide_end_ms, settings)
+    return Pairs(rows.items, _pair_keys(rows, settings), settings), _newest(rows, slide_end_ms, settings)
 
 
 def _in_sequence(tails: UserTails, users: Coded, items: Coded, event_time_ms: np.ndarray) -> _Sequences:
@@ -120,16 +117,13 @@ def _in_sequence(tails: UserTails, users: Coded, items: Coded, event_time_ms: np
 def _pair_keys(rows: _Sequences, settings: PairSettings) -> np.ndarray:
     """Every pair with its kind as one integer (m,): previous item, item, kind, from the highest bit down."""
     item_bits = len(rows.items).bit_length()
-    kind = np.dtype(np.uint32 if 2 * item_bits + settings.kind_bits <= 32 else np.int64)  # half the bytes sort twice as fast
+    kind = np.dtype(np.uint32 if 2 * item_bits + settings.kind_bits <= 32 else np.int64)  # half the bytes to send
     if not rows.is_new.any():
         return np.zeros(0, kind)
     second = (rows.item << settings.kind_bits).astype(kind)
     first = second << kind.type(item_bits)
-    # Users are laid so far apart in time that one comparison tells both: the same user, and within the gap.
-    floor_ms = rows.time_ms[rows.is_new].min() - settings.co_click_gap_ms
-    since_ms = np.maximum(rows.time_ms - floor_ms, 0)
-    stamp = rows.user * (int(since_ms.max()) + settings.co_click_gap_ms) + since_ms
-    stamp_if_new = np.where(rows.is_new, stamp, _FAR_MS)
+    depth = _depth(rows)
+    since_ms = _since(rows, settings)
     found = np.empty(settings.co_click_lags * int(np.count_nonzero(rows.is_new)), kind)
     stop = 0
     for start in range(0, len(second), _BLOCK_ROWS):
@@ -138,8 +132,9 @@ def _pair_keys(rows: _Sequences, settings: PairSettings) -> np.ndarray:
             if low >= high:
                 break  # no row of this block has so many before it
             here, before = slice(low, high), slice(low - lag, high - lag)
-            gap_ms = stamp_if_new[here] - stamp[before]
+            gap_ms = since_ms[here] - since_ms[before]
             counts = gap_ms < settings.co_click_gap_ms
+            counts &= depth[here] >= lag
             counts &= second[here] != second[before]
             keys = first[before] + second[here]
             keys += kind.type(lag - 1)
@@ -148,6 +143,22 @@ def _pair_keys(rows: _Sequences, settings: PairSettings) -> np.ndarray:
             begin, stop = stop, stop + int(np.count_nonzero(counts))
             np.compress(counts, keys, out=found[begin:stop])
     return found[:stop]
+
+
+def _depth(rows: _Sequences) -> np.ndarray:
+    """How many rows of the same user lie before each row (n,), 255 at most; 0 for those that make no pairs with what was."""
+    places = np.arange(len(rows.user))
+    begins = np.flatnonzero(np.r_[True, rows.user[1:] != rows.user[:-1]])
+    depth = np.minimum(places - np.repeat(begins, np.diff(begins, append=len(places))), 255).astype(np.uint8)
+    depth[~rows.is_new] = 0
+    return depth
+
+
+def _since(rows: _Sequences, settings: PairSettings) -> np.ndarray:
+    """Times (n,) in ms since the earliest that a pair may reach; what lies before it has 0. In 32 bits where these are enough."""
+    floor_ms = rows.time_ms[rows.is_new].min() - settings.co_click_gap_ms
+    since_ms = np.maximum(rows.time_ms - floor_ms, 0)
+    return since_ms.astype(np.int32) if int(since_ms.max()) < 1 << 31 else since_ms
 
 
 def _sum_keys(keys: np.ndarray, items: np.ndarray, settings: PairSettings) -> pa.Table:

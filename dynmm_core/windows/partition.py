@@ -90,7 +90,9 @@ class PartitionReader:
         decoded = decode_messages(values, Origin(self._topic, self._partition, offsets))
         ingested_ms = None
         if timestamps_ms is not None:
-            ingested_ms = np.asarray(timestamps_ms, np.int64)[np.searchsorted(_array(offsets), decoded.offsets)]
+            ingested_ms, places = np.asarray(timestamps_ms, np.int64), _array(offsets)
+            if not np.array_equal(places, decoded.offsets):
+                ingested_ms = ingested_ms[np.searchsorted(places, decoded.offsets)]
         if place <= self._point.offset:
             self._intake.remember(decoded, ingested_ms)
             return []

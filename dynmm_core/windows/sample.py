@@ -29,4 +29,8 @@ def smallest(hashes: np.ndarray, most: int | None) -> np.ndarray | None:
     """The rows (most,), rising, of the smallest of the hashes (n,), of equal ones the first; None for all rows."""
     if most is None or len(hashes) <= most:
         return None
-    return np.sort(np.argsort(hashes, kind="stable")[:most])
+    limit = np.partition(hashes, most - 1)[most - 1]
+    below = hashes < limit
+    ties = np.flatnonzero(hashes == limit)[: most - np.count_nonzero(below)]
+    below[ties] = True
+    return np.flatnonzero(below)

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -17,7 +18,9 @@ from flows.kafka.plan import ReadPlan
 from flows.kafka.process import LiveProcess
 from flows.kafka.settings import KafkaSettings
 
-_CALL_MESSAGES = 1_000
+_FIRST_CALL_MESSAGES, _CALL_MESSAGES = 16, 1_000
+_BATCH_BYTES = 3 << 19
+_MILLISECONDS = itemgetter(1)  # of (kind, time)
 _PAUSE = timedelta(milliseconds=5)
 _IDLE_CHECK_S = 0.5
 
@@ -44,6 +47,7 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
         self._silent_since = time.monotonic()
         self._at_end = False
         self._awake: datetime | None = None
+        self._call_messages = _FIRST_CALL_MESSAGES
         self._step = process.guarded(self._read)
 
     def next_batch(self) -> list[ReadItem]:
@@ -97,14 +101,16 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
 
     def _consume(self) -> list[Message]:
         assert self._consumer is not None
-        found: list[Message] = self._consumer.consume(min(_CALL_MESSAGES, self._pace.batch_size), timeout=0)
-        errors = [message for message in found if message.error() is not None]
-        if errors:
-            for message in errors:
+        found: list[Message] = self._consumer.consume(min(self._call_messages, self._pace.batch_size), timeout=0)
+        failed = any(map(Message.error, found))  # mapped, not looped over: this is done for every message there is
+        if failed:
+            for message in found:
+                if message.error() is None:
+                    continue
                 self._note_error(message)
             found = [message for message in found if message.error() is None]
         if found:
-            self._at_end = self._at_end and bool(errors)
+            self._at_end = self._at_end and failed
             self._silent_since = time.monotonic()
         return found
 
@@ -127,11 +133,16 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
         values: list[bytes | None] = []
         places: list[range] = []
         times: list[int] = []
-        while len(values) < self._pace.batch_size and (messages := self._consume()):
-            values += [message.value() for message in messages]
+        size = 0
+        while len(values) < self._pace.batch_size and size < _BATCH_BYTES and (messages := self._consume()):
+            values += map(Message.value, messages)
+            # A message may hold one event or thousands: what a call brings is judged by what the last one brought.
+            largest = max(len(messages[0]), len(messages[-1]), 1)
+            size += largest * len(messages)
+            self._call_messages = max(1, min(_CALL_MESSAGES, _BATCH_BYTES // largest))
             places += _offsets(messages)
             if self._process.needs_timestamps:
-                times += [message.timestamp()[1] for message in messages]
+                times += map(_MILLISECONDS, map(Message.timestamp, messages))
         if not values:
             return []
         first, behind = places[0].start, places[-1].stop

@@ -38,7 +38,7 @@ class StreamSettings(BaseModel):
     @classmethod
     def _whole_panes(cls, slide_ms: int) -> int:
         if slide_ms % PANE_MS:
-            raise ValueError(f"{slide_ms} is no multiple of {PANE_MS} ms, the pane")
+            raise ValueError(f"{slide_ms} ms is no multiple of {PANE_MS} ms, the pane; give such as 5m, 15m or 1h")
         return slide_ms
 
     @property
@@ -79,7 +79,7 @@ class LiveConfig(BaseModel):
     recovery: Path
     adapt: AdaptSettings | None = None
     engine: str = ENGINE
-    batch_size: int = Field(default=10_000, ge=1)
+    batch_size: int = Field(default=16_384, ge=1)
     epoch_ms: int = Field(default=1_000, ge=1)
     drain: bool = False
     observe: ObserveSettings = ObserveSettings()

@@ -22,7 +22,7 @@ from flows.kafka.process import Ends, LiveProcess
 from flows.live.adapting import Announcer
 from flows.live.config import LiveConfig
 from flows.live.dataflows import build
-from flows.live.planning import make_plan
+from flows.live.planning import make_plan, run_ended
 from flows.live.record import record_run
 from flows.observe.health import Health
 from flows.observe.logs import bind_process, configure_logs, get_logger
@@ -75,7 +75,11 @@ def run_live(config: LiveConfig, processes: int = 1, place: Place | None = None,
             parts = run_cluster(job, processes, stopping)
         else:
             parts = [run_here(job, lambda process: _begin(process, stopping, ends))]
-    return _result(parts, plan, time.monotonic() - started, whole=place is None)
+    result = _result(parts, plan, time.monotonic() - started, whole=place is None)
+    if config.kind == "all" and plan.interactions is not None and plan.interactions.drained and not result.progress.slides:
+        # Only now: a drain that was cut off may have left slides, and its head cannot tell.
+        raise run_ended(config)
+    return result
 
 
 def open_flow(document: str, number: int, on_failure: OnFailure | None) -> tuple[FlowProcess, Dataflow]:
@@ -171,6 +175,7 @@ def _result(parts: list[ProcessPart], plan: FlowPlan, seconds: float, whole: boo
         progress=max((part.progress for part in parts), key=lambda progress: progress.slides),
         seconds=seconds,
         peak_rss_mb=summed_peaks(parts),
+        processes=tuple(part.share for part in parts),
     )
 
 
