@@ -58,6 +58,7 @@ class Ledger:
             late=sum(tally.late for tally in tallies),
             duplicate=sum(tally.duplicate for tally in tallies),
             dead=sum(tally.dead for tally in tallies),
+            partitions=tuple(sorted(self.readers)),
             shards={
                 window.shard: ShardTotals(used=window.progress.used, duplicate=window.progress.duplicates, pending=window.pending)
                 for window in self.windows
@@ -85,6 +86,7 @@ class LedgerPart(BaseModel):
     duplicate: int
     dead: int
     shards: dict[str, ShardTotals]
+    partitions: tuple[int, ...] = ()
 
 
 def add_up(parts: Sequence[LedgerPart], resumed: Mapping[str, ShardTotals]) -> Accounting:

@@ -117,9 +117,29 @@ class ProcessPart(BaseModel):
     progress: Progress
     peak_rss_mb: float | None
 
+    @property
+    def share(self) -> "ProcessShare":
+        """What this process had of the run's work."""
+        return ProcessShare(
+            partitions=self.ledger.partitions, shards=tuple(sorted(self.ledger.shards)), peak_rss_mb=self.peak_rss_mb
+        )
+
+
+class ProcessShare(BaseModel):
+    """What one process had of a run: partitions that it read, buckets whose state it held, its peak memory in MB."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    partitions: tuple[int, ...]
+    shards: tuple[str, ...]
+    peak_rss_mb: float | None
+
 
 class FlowResult(BaseModel):
-    """What a finished run came to; ``peak_rss_mb`` sums the processes' peaks, None where the system tells none."""
+    """What a finished run came to; ``peak_rss_mb`` sums the processes' peaks, None where the system tells none.
+
+    ``processes``: how a run on Kafka was spread over processes, in their order; those of this machine alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -127,6 +147,7 @@ class FlowResult(BaseModel):
     progress: Progress
     seconds: float
     peak_rss_mb: float | None
+    processes: tuple[ProcessShare, ...] = ()
 
 
 def peak_rss_mb() -> float | None:

@@ -158,7 +158,8 @@ def _since(rows: _Sequences, settings: PairSettings) -> np.ndarray:
     """Times (n,) in ms since the earliest that a pair may reach; what lies before it has 0. In 32 bits where these are enough."""
     floor_ms = rows.time_ms[rows.is_new].min() - settings.co_click_gap_ms
     since_ms = np.maximum(rows.time_ms - floor_ms, 0)
-    return since_ms.astype(np.int32) if int(since_ms.max()) < 1 << 31 else since_ms
+    found: np.ndarray = since_ms.astype(np.int32) if int(since_ms.max()) < 1 << 31 else since_ms
+    return found
 
 
 def _sum_keys(keys: np.ndarray, items: np.ndarray, settings: PairSettings) -> pa.Table:

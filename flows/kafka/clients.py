@@ -9,13 +9,14 @@ from typing import TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from dynmm_core.errors import UserError
+from dynmm_core.errors import DynmmError, UserError
 from flows.kafka.settings import KafkaSettings
 from flows.observe.logs import get_logger
 
 Value = TypeVar("Value")
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 15.0
-_ASK_SECONDS, _SHORT_ASK_SECONDS = 10.0, 0.5
+_FIRST_WAIT_S, _LONGEST_WAIT_S, _LOOK_S = 0.2, 15.0, 0.1
+# The first question of every plan is the short one: a flow that is to stop while the broker is away waits for its end.
+_TOPIC_SECONDS, _ASK_SECONDS, _SHORT_ASK_SECONDS = 3.0, 10.0, 0.5
 _PREFETCH_MESSAGES, _PREFETCH_KBYTES = 200_000, 65_536  # librdkafka's defaults starve a fast reader
 _PASSING = frozenset(
     {
@@ -28,6 +29,12 @@ _PASSING = frozenset(
 _rdkafka = logging.getLogger("rdkafka")
 _rdkafka.addHandler(logging.NullHandler())
 _rdkafka.propagate = False
+
+
+class Stopped(DynmmError):
+    """The flow was stopped while it waited for its broker, as it was asked to be: no failure."""
+
+    exit_code = 0
 
 
 def passes(error: KafkaError) -> bool:
@@ -73,6 +80,8 @@ def open_producer(settings: KafkaSettings, on_error: Callable[[KafkaError], None
             "queue.buffering.max.kbytes": 65_536,
             **settings.client(),
             "enable.idempotence": True,
+            # Behind a message that the broker refuses nothing is sent: an end marker without all its chunks would lose a slide.
+            "enable.gapless.guarantee": True,
             "delivery.timeout.ms": 2_147_483_647,
             "error_cb": on_error or (lambda error: None),
         },
@@ -92,7 +101,8 @@ def patiently(
     """Ask the broker again and again while it is away, waiting longer each time.
 
     Raises:
-        UserError: the broker refuses, ``longest_s`` have passed, or the flow is being stopped.
+        UserError: the broker refuses, or ``longest_s`` have passed.
+        Stopped: the flow is being stopped.
     """
     log = get_logger()
     begun = time.monotonic()
@@ -104,12 +114,20 @@ def patiently(
             if not isinstance(cause, KafkaError) or not passes(cause):
                 raise UserError(f"kafka: {what}: {_told(error)}") from error
             wait_s = min(_FIRST_WAIT_S * 2 ** min(attempt, 10), _LONGEST_WAIT_S)
-            if stopping() or (longest_s is not None and time.monotonic() - begun + wait_s > longest_s):
+            if longest_s is not None and time.monotonic() - begun + wait_s > longest_s:
                 raise UserError(f"kafka: {what}: the broker could not be reached; check kafka.bootstrap and try again") from error
             on_wait(_told(error))
             log.warning("waiting_for_broker", asked=what, seconds=round(wait_s, 1), error=_told(error))
-            time.sleep(wait_s)
+            _wait(wait_s, what, stopping)
     raise AssertionError("unreachable")
+
+
+def _wait(wait_s: float, what: str, stopping: Callable[[], bool]) -> None:
+    until = time.monotonic() + wait_s
+    while (left_s := until - time.monotonic()) > 0:
+        if stopping():
+            raise Stopped(f"kafka: {what}: stopped before it began, while it waited for the broker; nothing was changed")
+        time.sleep(min(_LOOK_S, left_s))
 
 
 def partitions_of(consumer: Consumer | AdminClient, topic: str) -> list[int]:
@@ -119,7 +137,7 @@ def partitions_of(consumer: Consumer | AdminClient, topic: str) -> list[int]:
         UserError: there is no such topic.
         KafkaException: the broker does not answer.
     """
-    found = consumer.list_topics(topic, timeout=_ASK_SECONDS).topics.get(topic)
+    found = consumer.list_topics(topic, timeout=_TOPIC_SECONDS).topics.get(topic)
     if found is None or found.error is not None or not found.partitions:
         if found is not None and found.error is not None and found.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise KafkaException(found.error)

@@ -14,6 +14,7 @@ from dynmm_core.windows.intake import Taken
 from dynmm_core.windows.partition import PartitionReader, ReadSettings
 from flows.items import ReadItem
 from flows.kafka.clients import end_of, open_consumer, passes
+from flows.kafka.letters import Letters
 from flows.kafka.plan import ReadPlan
 from flows.kafka.process import LiveProcess
 from flows.kafka.settings import KafkaSettings
@@ -38,8 +39,9 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
 
     def __init__(
         self, settings: KafkaSettings, reader: PartitionReader, partition: int, pace: ReadPace,
-        ahead: "Ahead", process: LiveProcess,
+        ahead: "Ahead", letters: Letters, process: LiveProcess,
     ) -> None:  # fmt: skip
+        self._letters = letters
         self._settings, self._reader, self._partition = settings, reader, partition
         self._pace, self._ahead, self._process = pace, ahead, process
         self._consumer: Consumer | None = None
@@ -73,6 +75,7 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
 
     def close(self) -> None:
         """Leave the broker."""
+        self._letters.flush()
         if self._consumer is not None:
             self._consumer.close()
 
@@ -89,6 +92,8 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
         taken = self._take_next() or self._silence()
         self._ahead.note(self._partition, self._reader.closed_through_ms, self._at_end)
         self._process.note_partition(self._settings.interactions, self._partition, self._reader, self._end)
+        for one in taken:
+            self._letters.write(one)
         return [ReadItem(self._partition, one) for one in taken]
 
     def _end(self, ask: bool) -> int:
@@ -217,6 +222,7 @@ class InteractionsSource(FixedPartitionedSource[ReadItem, None]):
     ) -> None:  # fmt: skip
         self._settings, self._plan, self._reading, self._pace, self._process = settings, plan, reading, pace, process
         self._ahead = Ahead(reading.slide_ms)
+        self._letters = Letters(settings, process)
 
     def list_parts(self) -> list[str]:
         """One name per partition; the same in every process."""
@@ -228,4 +234,4 @@ class InteractionsSource(FixedPartitionedSource[ReadItem, None]):
         self._ahead.join(partition)
         reader = self._plan.reader(self._settings.interactions, partition, self._reading)
         self._process.ledger.add_reader(partition, reader)
-        return InteractionsPartition(self._settings, reader, partition, self._pace, self._ahead, self._process)
+        return InteractionsPartition(self._settings, reader, partition, self._pace, self._ahead, self._letters, self._process)

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from dynmm_core.windows.clock import NEVER_MS
+from dynmm_core.windows.clock import DRAINED_MS, NEVER_MS
 from dynmm_core.windows.partition import PartitionReader, ReadSettings
 from dynmm_core.windows.progress import IdleCut, ReadPoint, RunProgress
 
@@ -31,6 +31,11 @@ class ReadPlan(BaseModel):
     def progress(self) -> RunProgress | None:
         """The progress to go on behind; None at the beginning of a run."""
         return None if self.resumed is None else RunProgress.from_json(self.resumed)
+
+    @property
+    def drained(self) -> bool:
+        """Whether every partition has ended before this start."""
+        return {cut[0] for cut in self.cuts if cut[2] == DRAINED_MS} >= set(self.points)
 
     def reader(self, topic: str, partition: int, settings: ReadSettings) -> PartitionReader:
         """The reader of one partition, at its point."""

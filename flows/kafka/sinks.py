@@ -1,19 +1,39 @@
 """Topics as sinks: every worker produces what it has made; an item is counted as written only by the broker's word."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from dynmm_core.crash_points import crash_point
+from dynmm_core.errors import UserError
 from dynmm_core.windows.messages import Chunk, EndMarker
 from flows.kafka.clients import open_producer
 from flows.kafka.process import LiveProcess
 from flows.kafka.settings import KafkaSettings
 from flows.kafka.wire import Record
+from flows.observe.logs import get_logger
 
-_FLUSH_S = 5.0
+_FLUSH_S, _LAST_FLUSH_S = 0.5, 5.0
+# What only a person can change: to start again as before would end the same way.
+_REFUSALS = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.POLICY_VIOLATION,
+        KafkaError.INVALID_RECORD, KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError._GAPLESS_GUARANTEE,
+    }
+)  # fmt: skip
+
+
+def refusal(topic: str, error: KafkaError) -> Exception:
+    """What to raise where the broker did not take a message."""
+    if error.code() in _REFUSALS:
+        return UserError(f"kafka: {topic} takes no message ({error.str()}); mend the topic and start again, nothing is lost")
+    return RuntimeError(f"kafka: {topic}: {error.str()}")
 
 
 class TopicWriter:
@@ -22,28 +42,59 @@ class TopicWriter:
     def __init__(self, settings: KafkaSettings, topic: str, process: LiveProcess) -> None:
         self._topic, self._process = topic, process
         self._producer: Producer = open_producer(settings, self._note_error)
+        self._stopping_since: float | None = None
+        self._given_up = False
 
     def write(self, record: Record) -> None:
-        """Hand a record over; it is on its way, not yet written."""
+        """Hand a record over; it is on its way, not yet written. Behind one that was given up nothing is sent any more."""
         place = {} if record.partition is None else {"partition": record.partition}
-        while True:
+        while not self._gives_up():
             try:
-                self._producer.produce(
-                    self._topic, record.value, record.key, headers=record.headers, on_delivery=self._delivered, **place
-                )
+                with self._end_noted():
+                    self._producer.produce(
+                        self._topic, record.value, record.key, headers=record.headers, on_delivery=self._delivered, **place
+                    )
                 break
             except BufferError:
-                self._producer.poll(0.1)
-        self._producer.poll(0)
+                with self._end_noted():
+                    self._producer.poll(0.1)
+        with self._end_noted():
+            self._producer.poll(0)
 
     def flush(self) -> None:
-        """Wait until the broker has everything, or the process has failed."""
-        while self._producer.flush(_FLUSH_S) and self._process.failure is None:
-            pass
+        """Wait until the broker has everything, or the process has failed, or is to stop and the broker stays away."""
+        with self._end_noted():
+            while self._producer.flush(_FLUSH_S) and self._process.failure is None and not self._gives_up():
+                pass
+
+    @contextmanager
+    def _end_noted(self) -> Iterator[None]:
+        """Fail the process where the client is at its end, which it tells by an exception from whatever call comes next."""
+        try:
+            yield
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._FATAL:
+                with self._end_noted():
+                    self._producer.poll(0.2)  # the reason waits in a callback
+            self._process.fail(refusal(self._topic, error.args[0]))
+        except SystemError as error:  # it was told inside a callback, at times without the reason
+            cause = error.__cause__
+            known = isinstance(cause, KafkaException)
+            reason = cause.args[0] if known else KafkaError(KafkaError._GAPLESS_GUARANTEE, "a message was refused")
+            self._process.fail(refusal(self._topic, reason))
+
+    def _gives_up(self) -> bool:
+        """Whether to wait no more: what the broker has not got is made again by the next start."""
+        if self._process.stopping and not self._given_up:
+            self._stopping_since = self._stopping_since or time.monotonic()
+            self._given_up = len(self._producer) > 0 and time.monotonic() - self._stopping_since > _LAST_FLUSH_S
+            if self._given_up:
+                get_logger().warning("not_delivered", topic=self._topic, records=len(self._producer))
+        return self._given_up
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._process.fail(RuntimeError(f"kafka: {self._topic}: {error.str()}"))
+            self._process.fail(refusal(self._topic, error))
         elif self._process.health.waiting:
             self._process.note_answer()
 

@@ -15,13 +15,13 @@ from dynmm_core.windows.progress import RunProgress
 from dynmm_core.windows.shard import ShardWindow
 from dynmm_core.windows.slides import SlideAssembler
 from flows.adapt import add_adapt
-from flows.items import ReadItem, SummaryItem, key_adapt, pick_dead, pick_late
+from flows.items import ReadItem, SummaryItem, key_adapt
 from flows.kafka.interactions import InteractionsSource, ReadPace
 from flows.kafka.plan import FlowPlan, ReadPlan
 from flows.kafka.process import LiveProcess
 from flows.kafka.sinks import TopicSink
 from flows.kafka.summaries import SummariesSource
-from flows.kafka.wire import Record, dead_record, late_record, record_of
+from flows.kafka.wire import Record, record_of
 from flows.live.adapting import LiveAdapt
 from flows.live.config import LiveConfig
 from flows.live.recovery import RecoveryFolder
@@ -53,12 +53,7 @@ def _add_summarize(flow: Dataflow, config: LiveConfig, plan: ReadPlan, process: 
     source = InteractionsSource(config.kafka, plan, config.stream.reading, pace, process)
     read: Stream[ReadItem] = op.input("read_interactions", flow, source)
     folder = RecoveryFolder(config.recovery)
-    messages = add_summarize(read, _windows(config, plan, folder), process, folder.keep)
-    late = op.flat_map("pick_late", read, process.guarded(pick_late))
-    op.output("write_late", late, TopicSink(config.kafka, config.kafka.late_events, late_record, process))
-    dead = op.flat_map("pick_dead", read, process.guarded(pick_dead))
-    op.output("write_dead", dead, TopicSink(config.kafka, config.kafka.dead_letters, dead_record, process))
-    return messages
+    return add_summarize(read, _windows(config, plan, folder), process, folder.keep)
 
 
 def _windows(config: LiveConfig, plan: ReadPlan, folder: RecoveryFolder) -> Callable[[int], ShardWindow]:

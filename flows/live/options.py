@@ -17,6 +17,7 @@ from flows.kafka.settings import KafkaSettings
 from flows.live.config import FlowKind, LiveConfig
 
 _OFF = "off"
+_MOST_PROCESSES = 256
 _DURATIONS = ("slide", "allowed_lateness", "max_skew", "idle_after", "publish_delay", "popularity_window")
 # The tables of the file, and which options each of them takes.
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -167,9 +168,9 @@ def resolve(kind: FlowKind, options: FlowOptions, drain: bool) -> Resolved:
     try:
         plain = LiveConfig.model_validate({**document, "kind": "summarize"})
         if kind == "summarize":
-            return Resolved(plain, int(given.get("processes", 1)))
+            return Resolved(plain, _processes(given))
         adapt = _adapt(given, plain)
-        return Resolved(LiveConfig.model_validate({**document, "adapt": adapt.model_dump()}), int(given.get("processes", 1)))
+        return Resolved(LiveConfig.model_validate({**document, "adapt": adapt.model_dump()}), _processes(given))
     except ValidationError as error:
         raise UserError(one_line(error)) from error
 
@@ -192,23 +193,25 @@ def one_line(error: ValidationError) -> str:
     return (
         f"{place.removesuffix('_ms')}: {message}; it was {first['input']!r}"
         if first["type"] != "value_error"
-        else f"{place}: {message}"
+        else f"{place.removesuffix('_ms')}: {message}"
     )
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"--config: there is no file {path}; name a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"--config: {path}: {error}") from error
+    except (IsADirectoryError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"--config: {path} is no TOML file ({error}); name one") from error
     given: dict[str, Any] = {}
     for table, content in tables.items():
         if table not in _TABLES or not isinstance(content, dict):
             raise UserError(f"--config: {path}: [{table}] is no table of a flow; there are {', '.join(_TABLES)}")
         for name, value in content.items():
             if table == "kafka" and name == "properties":
+                if not isinstance(value, dict):
+                    raise UserError(f"--config: {path}: kafka.properties is {value!r}; make it a table, [kafka.properties]")
                 given["properties"] = {key: str(one).lower() if isinstance(one, bool) else str(one) for key, one in value.items()}
             elif name in _TABLES[table]:
                 given[name] = value
@@ -247,6 +250,8 @@ def _adapt(given: dict[str, Any], plain: LiveConfig) -> AdaptSettings:
     for name in ("bundle", "out"):
         if name not in given:
             raise UserError(f"{name}: missing; adapt needs --bundle BUNDLE and --out FOLDER")
+        if not isinstance(given[name], str | Path):
+            raise UserError(f"{name}: {given[name]!r} is no path; write it in quotes")
     chosen = {name: given[name] for name in ("seed", "history", "device", "threads") if name in given}
     for name in ("publish_delay", "popularity_window"):
         if name in given:
@@ -258,6 +263,13 @@ def _adapt(given: dict[str, Any], plain: LiveConfig) -> AdaptSettings:
         config_hash=hashlib.sha256(json.dumps(causes, sort_keys=True).encode()).hexdigest(),
         store_every=given.get("store_every", 1), journal=True, **chosen,
     )  # fmt: skip
+
+
+def _processes(given: dict[str, Any]) -> int:
+    processes = given.get("processes", 1)
+    if not isinstance(processes, int) or isinstance(processes, bool) or not 1 <= processes <= _MOST_PROCESSES:
+        raise UserError(f"processes: {processes!r} is no number from 1 to {_MOST_PROCESSES}; give --processes 1 or more")
+    return processes
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,12 +1,15 @@
 """Makes the plan of a dataflow: looks at the topics, the recovery folder and the store, before any process starts."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicCollection, TopicPartition
 
+from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.errors import UserError
 from dynmm_core.store.latents import LatentStore
+from dynmm_core.store.version import Version
 from dynmm_core.windows.buckets import BUCKET_KEYS
 from dynmm_core.windows.clock import DRAINED_MS
 from dynmm_core.windows.progress import IdleCut, ReadPoint, RunProgress, start_point
@@ -16,13 +19,21 @@ from flows.kafka.plan import FlowPlan, ReadPlan, SummariesPlan
 from flows.kafka.settings import KafkaSettings
 from flows.kafka.summaries import newest_markers
 from flows.live.config import LiveConfig
+from flows.live.record import read_record
 from flows.live.recovery import RecoveryFolder
 
 _ASK_SECONDS = 10.0
+_CAUSES = ("slide_ms", "seed", "history", "device", "threads", "publish_delay_ms", "popularity_window_ms")
 
 
 class RunEnded(UserError):
     """The run was drained to its end; there is nothing left to do for it."""
+
+
+def run_ended(config: LiveConfig) -> RunEnded:
+    """What to tell whoever starts a drained run again."""
+    out = "" if config.adapt is None else ", another --out"
+    return RunEnded(f"run: {config.stream.run} was drained to its end; begin another with --run NAME{out} and --recovery FOLDER")
 
 
 def make_plan(config: LiveConfig, stopping: Callable[[], bool], on_wait: Callable[[str], None] = lambda reason: None) -> FlowPlan:
@@ -45,7 +56,9 @@ def _plan(config: LiveConfig) -> FlowPlan:
         _check_topics(ids, (head or {}).get("topic_ids", {}))
         if config.kind == "adapt":
             return FlowPlan(summaries=_summaries(config, consumer, partitions, head), topic_ids=ids)
-        facts = RecoveryFolder(config.recovery).begin(_facts(config, ids, consumer, partitions[config.kafka.interactions]))
+        folder = RecoveryFolder(config.recovery)
+        _check_topics(ids, folder.topic_ids)
+        facts = folder.begin(_facts(config, ids, consumer, partitions[config.kafka.interactions]))
         starts = {int(partition): offset for partition, offset in facts["starts"].items()}
         if config.kind == "all":
             progress = None if head is None else RunProgress.from_json(head["interactions"])
@@ -82,13 +95,48 @@ def _head_resume(config: LiveConfig) -> dict[str, Any] | None:
     """What the version of the last slide taken in says about going on; None for a store that is empty or not there."""
     if config.adapt is None or not (config.adapt.run_dir / "store" / "latents" / "_delta_log").is_dir():
         return None
-    head = LatentStore.open(config.adapt.run_dir / "store").newest_slide()
+    store = LatentStore.open(config.adapt.run_dir / "store")
+    head = store.newest_slide()
     if head is None:
         return None
+    _check_store(config.adapt, store.log()[0])
     found: dict[str, Any] | None = head.metrics.get("resume")
-    if found is None:
-        raise UserError(f"store: {config.adapt.run_dir} was not written by a dataflow on Kafka; give --out another folder")
+    if found is None or (config.kind == "adapt") != ("summaries" in found):
+        writer = "a dataflow on Kafka" if found is None else f"flow run {config.kind}"
+        raise UserError(f"store: {config.adapt.run_dir} was not written by {writer}; give --out another folder")
     return found
+
+
+def _check_store(adapt: AdaptSettings, first: Version) -> None:
+    """Refuse a store that another run, or one with other settings, has begun; a rollback renames the run of later versions."""
+    if first.run != adapt.run_name:
+        raise UserError(
+            f"run: the store in {adapt.run_dir} belongs to run {first.run}, not {adapt.run_name};"
+            f" give --run {first.run}, or --out another folder"
+        )
+    if first.config_hash != adapt.config_hash:
+        raise UserError(
+            f"config_hash: the store in {adapt.run_dir} was begun with {_told_apart(adapt, first)};"
+            " give the same again, or another --out, --run and --recovery"
+        )
+
+
+def _told_apart(adapt: AdaptSettings, first: Version) -> str:
+    """What is other than it was, as far as the run's record tells."""
+    from dynmm_core.model.bundle import Bundle  # it loads what learns
+
+    if first.base_hash != (given := Bundle.load(adapt.bundle).hash):
+        return f"bundle {first.base_hash[:12]}, not {given[:12]}"
+    known = _begun_with(adapt.run_dir)
+    other = [name for name in _CAUSES if known.get(name, getattr(adapt, name)) != getattr(adapt, name)]
+    return ", ".join(f"{name} {known[name]!r}, not {getattr(adapt, name)!r}" for name in other) or "other settings"
+
+
+def _begun_with(run_dir: Path) -> dict[str, Any]:
+    try:
+        return read_record(run_dir).adapt.model_dump()
+    except UserError:
+        return {}
 
 
 def _summaries(
@@ -117,7 +165,7 @@ def _from_markers(
     if found is None:
         return None, cuts_without_progress(markers)
     if found.drained:
-        raise RunEnded(f"run: {stream.run} was drained to its end; begin another with --run NAME and --recovery FOLDER")
+        raise run_ended(config)
     return found.progress, found.cuts
 
 
@@ -143,7 +191,9 @@ def _reading(
             )
         points[partition] = ReadPoint(point.offset, max(point.memory_offset, low), point.newest_ms, point.floor_ms, point.tally)
     drained = {cut.partition for cut in cuts if cut.closed_through_ms == DRAINED_MS}
-    ends = {p: bounds_of(consumer, topic, p)[1] for p in partitions if p not in drained} if config.drain else None
+    # A drain that was cut off goes on as one: some partitions have ended for good, and the others would wait for them.
+    draining = config.drain or bool(drained)
+    ends = {p: bounds_of(consumer, topic, p)[1] for p in partitions if p not in drained} if draining else None
     return ReadPlan(
         points={partition: point.to_json() for partition, point in points.items()},
         cuts=[(cut.partition, cut.offset, cut.closed_through_ms) for cut in cuts],

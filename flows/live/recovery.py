@@ -52,6 +52,11 @@ class RecoveryFolder:
         """Whether a run was begun here."""
         return (self.path / _FACTS).is_file()
 
+    @property
+    def topic_ids(self) -> dict[str, str]:
+        """The topics of the run that was begun here, with the ids they had; none where none was."""
+        return dict(json.loads((self.path / _FACTS).read_text())["topic_ids"]) if self.begun else {}
+
     def keep(self, state: ShardState) -> None:
         """Write a bucket's state; it is on disk when this returns. The oldest goes."""
         folder = self.path / "tails" / state.shard

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / folder) for folder in ("flows", "broker"))]
+sys.path.append(str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[1] / "flows"))
+sys.path.append(str(Path(__file__).parents[1] / "broker"))
 
 from live_run import LiveRun
 from local_broker import LocalBroker
@@ -27,6 +28,7 @@ from dynmm_core.store import LatentStore
 from tests.crash.undisturbed import PARTITIONS, RATES, faulty_log
 from tests.replay.tiny import bundle_tiny, prepare_tiny, tiny_events
 
+ROOT = Path(__file__).parents[2]
 _KINDS = ("summarize", "adapt")
 _LONGEST_LIFE_S = 6.0
 Messages = dict[int, list[Any]]
