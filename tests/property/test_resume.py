@@ -117,7 +117,7 @@ def undisturbed(log: Log, reading: ReadSettings) -> tuple[Topic, dict[str, int]]
 
 events = st.tuples(st.integers(0, 90), st.integers(0, 30), st.integers(0, 7), st.integers(0, 4))
 logs = st.lists(st.lists(events, max_size=25), min_size=1, max_size=3)
-turns = st.lists(st.tuples(st.integers(0, 2), st.sampled_from([1, 2, 9])), max_size=30)
+turns = st.lists(st.tuples(st.integers(0, 2), st.sampled_from([1, 2, 9, 25])), max_size=30)
 
 
 def log_of(rows: list[list[tuple[int, int, int, int]]], in_order: bool) -> Log:
@@ -234,6 +234,24 @@ def test_a_late_duplicate_of_an_event_before_the_point_is_known_after_a_resume()
     for message in again.run(log, []):
         topic.take(message)
     assert again.accounting() == {"read": 4, "used": 3, "late": 0, "duplicate": 1, "dead": 0, "pending": 0}
+
+
+def test_a_late_duplicate_is_known_however_far_behind_the_slide_its_batch_begins() -> None:
+    #   offset  0      1 (closes 0:00-0:10)   2 = offset 0 again, late     3 (closes up to 1:00)   4
+    #           0:01   0:12                   0:01                         1:01                    1:12
+    rows = [[(1, 1, 1, 1), (12, 2, 1, 1), (1, 1, 1, 1), (61, 3, 1, 1), (72, 4, 1, 1)]]
+    log, reading, topic = log_of(rows, False), ReadSettings(SLIDE_MS, 0, None), Topic()
+    first = Attempt.on(topic, log, reading)
+    for start, stop in ((0, 2), (2, 4)):  # the point behind 1:00 is that before offset 2, whose clock stands at 0:10
+        for taken in first.readers[0].read(log[0][start:stop], range(start, stop), None, stop):
+            for message in first._route(0, taken):
+                topic.take(message)
+    found = resume(topic.markers, BUCKET_KEYS)
+    assert found is not None and found.progress.points[0].offset == 2
+    again = Attempt.on(topic, log, reading)
+    for message in again.run(log, []):
+        topic.take(message)
+    assert again.accounting() == {"read": 5, "used": 4, "late": 0, "duplicate": 1, "dead": 0, "pending": 0}
 
 
 def test_a_point_says_from_where_late_duplicates_are_known() -> None:
