@@ -36,7 +36,7 @@ SETTINGS = StreamSettings(run=_RUN, idle_after_ms=None, start="earliest")  # all
 class FileStream:
     """The dataflow's steps without the engine: buckets of one partition; summaries to a file, state to a folder."""
 
-    def __init__(self, job: dict[str, Any], folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         recovery, self._process = RecoveryFolder(folder / "recovery"), FlowProcess()
         self._buckets = {shard: SummarizeLogic(self._open, self._process, recovery.keep) for shard in BUCKET_KEYS}
         self._summaries = (folder / "summaries").open("wb")

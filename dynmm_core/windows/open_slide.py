@@ -12,7 +12,7 @@ from dynmm_core.windows.order import first_of_each, time_order
 from dynmm_core.windows.sample import smallest
 
 _BATCHES_BEFORE_MERGE = 256  # single rows are merged in groups: a batch of one row costs kilobytes
-_PRUNE_FACTOR = 2
+_PRUNE_FACTOR = 3
 
 
 @dataclass(frozen=True, eq=False)
