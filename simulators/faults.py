@@ -6,9 +6,9 @@ from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
-from dynmm_core.events.encode import encode_json
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dynmm_core.events.encode import encode_json
 from dynmm_core.events.hashing import hash64
 from simulators.breaking import BREAKS, OVERSIZED, break_message, without_id
 from simulators.faulty_log import USED_COLUMNS, ExpectedCounts, FaultyLog, Message

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import Producer
-from dynmm_core.events.encode import encode_arrow, encode_json
 
 from dynmm_core.console import progress
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
+from dynmm_core.events.encode import encode_arrow, encode_json
 from dynmm_core.events.hashing import hash64
 from simulators.faulty_log import FaultyLog
 from simulators.sender import Sender, Sent, count_partitions, open_producer
