@@ -27,7 +27,7 @@ test: setup  ## run all tests
 	$(BIN)/python -m pytest
 
 soak: setup  ## kill flows at every named point three times, then at random; write benchmarks/results/soak.json
-	DYNMM_SOAK=1 $(BIN)/python -m pytest tests/crash
+	DYNMM_SOAK=1 $(BIN)/python -m pytest tests/crash tests/live tests/flows/test_seen.py
 	$(BIN)/python tests/soak/soak.py --out benchmarks/results/soak.json
 
 lint: setup  ## ruff, mypy, import-linter

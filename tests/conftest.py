@@ -55,6 +55,14 @@ def own_broker(broker_tools: None, tmp_path: Path) -> Iterator[LocalBroker]:
         yield own
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("DYNMM_SOAK"):
+        return
+    for item in items:
+        if item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.skip(reason="takes long: make soak runs it"))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if _LEFT_OUT in config.stash:
         terminalreporter.write_line(f"KAFKA TESTS LEFT OUT: {config.stash[_LEFT_OUT]}", red=True, bold=True)

@@ -228,6 +228,7 @@ def test_a_port_that_is_taken_is_named(open_run: Open) -> None:
         assert f"observe.port: {port + number} is in use" in told
 
 
+@pytest.mark.soak
 def test_health_tells_of_a_broker_that_is_away(own_broker: Any, open_run: Open) -> None:
     run, port = open_run(own_broker.bootstrap), free_ports(1)
     own_broker.stop()

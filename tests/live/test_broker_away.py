@@ -12,7 +12,7 @@ from local_broker import LocalBroker
 
 Open = Callable[..., Operated]
 FROZEN_S = 3
-KINDS = [("summarize", "adapt"), ("all",)]
+KINDS = [("summarize", "adapt"), pytest.param(("all",), marks=pytest.mark.soak)]
 
 
 def under_way(run: Operated, calm: Calm, kinds: tuple[str, ...]) -> list[Started]:
@@ -82,6 +82,7 @@ def test_a_flow_that_waits_for_its_broker_ends_at_a_signal(open_run: Open) -> No
     assert "stopped before it began" in flow.stop()["stderr"]
 
 
+@pytest.mark.soak
 def test_a_flow_whose_broker_died_ends_at_sigterm(broker: LocalBroker, calm: Calm, open_run: Open) -> None:
     run = open_run()
     flows = under_way(run, calm, ("summarize", "adapt"))

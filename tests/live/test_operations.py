@@ -55,6 +55,7 @@ def test_a_drained_run_ends_its_adapt_and_is_not_gone_on_with(calm: Calm, open_r
     assert run.versions() == before
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("kind", ["summarize", "all"])
 def test_a_drain_that_was_cut_off_goes_on_as_a_drain(calm: Calm, open_run: Open, kind: str) -> None:
     run = open_run(calm.messages)
@@ -229,6 +230,7 @@ def test_after_a_rollback_with_skip_adapt_goes_on_behind_the_head_that_was_left(
     assert [one.slide_end_ms for one in LatentStore.open(run.out / "store").skipped()] == [end for end, _ in left[1:]]
 
 
+@pytest.mark.soak
 def test_an_adapt_that_was_not_stopped_before_a_rollback_is_refused_at_its_next_commit(
     calm: Calm, open_run: Open, done: Done
 ) -> None:  # fmt: skip
@@ -249,6 +251,7 @@ def test_an_adapt_that_was_not_stopped_before_a_rollback_is_refused_at_its_next_
     assert [end for end, _ in run.versions()] == [end for end, _ in calm.versions]
 
 
+@pytest.mark.soak
 def test_a_second_adapt_with_a_new_bundle_reads_along_and_takes_over(  # type: ignore[no-untyped-def]
     small, calm: Calm, open_run: Open, tmp_path: Path
 ) -> None:  # fmt: skip

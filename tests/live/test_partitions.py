@@ -63,6 +63,7 @@ def test_both_in_one_on_two_processes_make_the_same_versions(drained: Operated, 
     assert run.versions() == drained.versions()
 
 
+@pytest.mark.soak
 def test_the_number_of_processes_may_change_at_a_stop(drained: Operated, uneven: Messages, open_run: Open) -> None:
     early = {partition: some[: len(some) // 2] for partition, some in uneven.items()}
     run = open_run(early, MANY)

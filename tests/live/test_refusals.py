@@ -196,6 +196,7 @@ def test_offsets_that_are_no_longer_kept_are_named(
     assert f"offset: {run.settings.summaries}/0 holds offsets" in said and "another --out" in said
 
 
+@pytest.mark.soak
 def test_offsets_that_go_while_a_flow_reads_are_named(broker: LocalBroker, calm: Calm, open_run: Open) -> None:
     """A flow that stands before a broker's gap: what it was to read next is dropped while it is frozen."""
     first, second = halves(calm.messages)
