@@ -11,16 +11,18 @@ import pyarrow.compute as pc
 from benchmarks.stream.events import LATENESS_MS, SLIDE_MS, START_MS, WINDOW_MS
 from benchmarks.stream.sliding import SlidingWindows
 from dynmm_core.console import print_table
-from dynmm_core.windows.buckets import BUCKET_KEYS
+from dynmm_core.windows.buckets import BUCKET_KEYS, split_by_bucket
+from dynmm_core.windows.hashes import EventHashes
 from dynmm_core.windows.pairs import PairSettings
 from dynmm_core.windows.shard import ShardSettings, ShardWindow
 
 HORIZONS_MS = tuple(WINDOW_MS * times for times in (1, 2, 6, 12, 24, 48))
 ITEMS = (1_000, 10_000, 100_000, 1_000_000)
-_HORIZON_ITEMS, _HORIZON_EVENTS = 20_000, {"windows": 90_000, "full": 9_000}
+_HORIZON_ITEMS, _HORIZON_EVENTS = 20_000, {"windows": 90_000, "full": 90_000}
 _EVENTS_PER_USER = 9
 _MEASURED_SLIDES = 6
 _TRAIN_EVENTS = 50_000
+_BATCH_ROWS = 16_384
 Rows = list[dict[str, Any]]
 Feed = Callable[[pa.RecordBatch, int], None]
 
@@ -28,7 +30,7 @@ Feed = Callable[[pa.RecordBatch, int], None]
 def measure_curves(say: Callable[[str], None]) -> Rows:
     """CPU milliseconds per slide once the horizon is full: by horizon, then by items that are each active once in a slide.
 
-    Profile "windows" counts items, its horizon is the window; "full" is one bucket's work, its horizon that of co-clicks.
+    Profile "windows" counts items, its horizon is the window; "full" is the work of all buckets, its horizon that of co-clicks.
     """
     rows: Rows = []
     for profile, events in _HORIZON_EVENTS.items():
@@ -52,7 +54,7 @@ _COLUMNS = ("active_items", "events_per_slide", "cpu_ms_per_slide")
 
 
 def _row(profile: str, horizon_ms: int, items: int, events: int) -> dict[str, Any]:
-    feed = _windows(horizon_ms) if profile == "windows" else _bucket(horizon_ms)
+    feed = _windows(horizon_ms) if profile == "windows" else _buckets(horizon_ms)
     filled = horizon_ms // SLIDE_MS + 2
     spent = []
     for number, (batch, slide_end_ms) in zip(range(filled + _MEASURED_SLIDES), _slides(items, events), strict=False):
@@ -71,14 +73,19 @@ def _windows(horizon_ms: int) -> Feed:
     return lambda batch, _: windows.add(0, batch["event_time_ms"].to_numpy(), batch["item_id"])
 
 
-def _bucket(horizon_ms: int) -> Feed:
+def _buckets(horizon_ms: int) -> Feed:
     pairs = PairSettings(rule_gap_ms=min(horizon_ms, PairSettings().rule_gap_ms), co_click_gap_ms=horizon_ms)
-    window = ShardWindow("curves", BUCKET_KEYS[0], [0], ShardSettings(SLIDE_MS, _TRAIN_EVENTS, pairs))
+    settings = ShardSettings(SLIDE_MS, _TRAIN_EVENTS, pairs)
+    windows = [ShardWindow("curves", key, [0], settings) for key in BUCKET_KEYS]
 
     def feed(batch: pa.RecordBatch, slide_end_ms: int) -> None:
-        window.add(batch)
-        for _ in window.advance(0, slide_end_ms):
-            pass
+        for start in range(0, batch.num_rows, _BATCH_ROWS):
+            piece = batch.slice(start, _BATCH_ROWS)
+            for bucket, *events in split_by_bucket(piece, EventHashes.of(piece)):
+                windows[bucket].add(*events)
+        for window in windows:
+            for _ in window.advance(0, slide_end_ms):
+                pass
 
     return feed
 
