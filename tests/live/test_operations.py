@@ -18,9 +18,10 @@ from tests.replay.tiny import bundle_tiny
 Open = Callable[..., Operated]
 Refused = Callable[..., str]
 Done = Callable[..., str]
+KINDS = [("summarize", "adapt"), pytest.param(("all",), marks=pytest.mark.soak)]
 
 
-@pytest.mark.parametrize("kinds", [("summarize", "adapt"), ("all",)], ids=["two flows", "all"])
+@pytest.mark.parametrize("kinds", KINDS, ids=["two flows", "all"])
 def test_a_stop_in_the_middle_loses_nothing(calm: Calm, open_run: Open, kinds: tuple[str, ...]) -> None:
     run = open_run(halves(calm.messages)[0])
     flows = [run.begin(kind) for kind in kinds]
@@ -197,6 +198,7 @@ def test_after_a_rollback_adapt_learns_again_what_lies_behind(calm: Calm, learne
     assert len(LatentStore.open(learned.out / "store").log()) == 2 * len(calm.live.versions()) - 4
 
 
+@pytest.mark.soak
 def test_after_a_rollback_both_in_one_read_the_events_again(calm: Calm, open_run: Open, done: Done) -> None:
     run = open_run(calm.messages)
     for known in range(2):
