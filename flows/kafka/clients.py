@@ -77,7 +77,7 @@ def open_producer(settings: KafkaSettings, on_error: Callable[[KafkaError], None
         {
             "linger.ms": 20,
             "message.max.bytes": 1_048_576,
-            "queue.buffering.max.kbytes": 65_536,
+            "queue.buffering.max.kbytes": 24_576,
             **settings.client(),
             "enable.idempotence": True,
             # Behind a message that the broker refuses nothing is sent: an end marker without all its chunks would lose a slide.

@@ -1,6 +1,5 @@
 """Run a dataflow on Kafka: plan it, open its processes, stop it in good order."""
 
-import gc
 import os
 import signal
 import socket
@@ -24,6 +23,7 @@ from flows.live.config import LiveConfig
 from flows.live.dataflows import build
 from flows.live.planning import make_plan, run_ended
 from flows.live.record import record_run
+from flows.memory import spare_memory
 from flows.observe.health import Health
 from flows.observe.logs import bind_process, configure_logs, get_logger
 from flows.observe.metrics import FlowMetrics
@@ -88,7 +88,7 @@ def open_flow(document: str, number: int, on_failure: OnFailure | None) -> tuple
     config, plan = given.config, given.plan
     configure_logs()
     bind_process(config.stream.run, config.kind, number)
-    _calm_collector()
+    spare_memory()
     metrics, health = _open_shown(config, number)
     planned = None if plan.interactions is None else plan.interactions.ends
     needs_timestamps = config.stream.max_skew_ms is not None
@@ -131,11 +131,6 @@ def _serve(config: LiveConfig, number: int, metrics: FlowMetrics, health: Health
     server = ObserveServer(metrics, health, config.observe.host, port_of(config.observe.port, number))
     server.start()
     return server.stop
-
-
-def _calm_collector() -> None:
-    # Messages come by the ten thousand and hold no cycles: looking through them again and again finds nothing.
-    gc.set_threshold(100_000, 10, 10)
 
 
 def _begin(process: FlowProcess, stopping: Callable[[], bool], ends: Ends | None) -> None:
