@@ -1,6 +1,7 @@
 """What tests share: the real data, where a developer or CI has it, and a real Kafka broker."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,18 @@ sys.path.append(str(Path(__file__).parent / "broker"))
 from kafka_libs import missing_tools
 from local_broker import LocalBroker
 
+from tests.disks import mounted
+
 # As the command line does: threads that spin while they wait starve each other where cores are shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-_LEFT_OUT = pytest.StashKey[str]()
+# Stores and brokers sync every file. A disk in memory takes that at once, and a kill leaves there what it leaves elsewhere:
+# only a power cut, which no test makes, could tell the two apart.
+_MEMORY_DISK, _MEMORY_DISK_BYTES = Path("/dev/shm"), 4 << 30
+if _MEMORY_DISK.is_dir() and shutil.disk_usage(_MEMORY_DISK).free >= _MEMORY_DISK_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY_DISK))
+
+_BROKER_NEEDS = "a Kafka broker needs Java 17 or later, and Maven to fetch it"
 
 
 @pytest.fixture(scope="session")
@@ -29,15 +38,14 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def broker_tools(request: pytest.FixtureRequest) -> None:
+def broker_tools() -> None:
     """What a broker needs; where it is missing, tests fail in CI and are left out, loudly, elsewhere."""
     missing = missing_tools()
     if not missing:
         return
-    reason = f"{' and '.join(missing)} not found: a Kafka broker needs Java 17 or later, and Maven to fetch it"
+    reason = f"{' and '.join(missing)} not found: {_BROKER_NEEDS}"
     if os.environ.get("CI", "") not in ("", "0", "false"):
         pytest.fail(reason, pytrace=False)
-    request.config.stash[_LEFT_OUT] = reason
     pytest.skip(reason)
 
 
@@ -55,6 +63,17 @@ def own_broker(broker_tools: None, tmp_path: Path) -> Iterator[LocalBroker]:
         yield own
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a disk of 64 KiB, which ``disks.resize`` makes larger; skips where this process may mount none."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    with mounted(folder, "64k") as done:
+        if not done:
+            pytest.skip("no right to mount a small disk here")
+        yield folder
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.environ.get("DYNMM_SOAK"):
         return
@@ -63,6 +82,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="takes long: make soak runs it"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if _LEFT_OUT in config.stash:
-        terminalreporter.write_line(f"KAFKA TESTS LEFT OUT: {config.stash[_LEFT_OUT]}", red=True, bold=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # Told by the reports, not by this process's memory: under xdist the tests ran in others.
+    skipped = (str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
+    if any(_BROKER_NEEDS in reason for reason in skipped):
+        reason = f"{' and '.join(missing_tools())} not found: {_BROKER_NEEDS}"
+        terminalreporter.write_line(f"KAFKA TESTS LEFT OUT: {reason}", red=True, bold=True)

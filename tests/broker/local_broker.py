@@ -135,7 +135,9 @@ class LocalBroker:
         (self.folder / "server.properties").write_text(
             properties(self._settings, self._addresses, self.folder.resolve() / "data")
         )
-        tool = self._java("kafka.tools.StorageTool", "format", "--standalone", "-t", self._cluster, "-c", self._properties)
+        tool = self._java(
+            "kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={self._cluster}", "-c", self._properties
+        )
         if not tool.wait(_READY_LIMIT_S):
             tool.kill()
         if tool.returncode != 0:

@@ -1,6 +1,7 @@
 """What running dataflows show outside: metrics that add up, health that says how it is, logs that a machine can read."""
 
 import json
+import random
 import re
 import socket
 import subprocess
@@ -48,18 +49,20 @@ def open_run(broker, tiny: tuple[PreparedLog, Path], tmp_path: Path) -> Open:  #
 
 
 def free_ports(count: int) -> int:
-    """The first of so many ports in a row that were free a moment ago."""
+    """The first of so many ports in a row that were free a moment ago.
+
+    They lie below the brokers' ports and those the kernel gives to connections, which other tests run beside this one take.
+    """
     while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            try:
-                for number in range(1, count):
-                    with socket.socket() as other:
-                        other.bind(("127.0.0.1", port + number))
-                return port
-            except (OSError, OverflowError):
-                continue
+        port = random.SystemRandom().randrange(10_000, 20_000 - count)
+        try:
+            for number in range(count):
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port + number))
+        except OSError:
+            continue
+        return port
 
 
 @contextmanager

@@ -2,8 +2,7 @@
 
 import errno
 import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from dynmm_core.errors import UserError
 from dynmm_core.store import Draft, LatentRows, LatentStore, StateFiles, Version
 from dynmm_core.store.durable import full_disk_told, write_whole
+from tests.disks import resize
 
 HOUR_MS = 3_600_000
 TOLD = "^disk: .*no space left; free space and start again, nothing is lost$"
@@ -28,21 +28,6 @@ def commit_next(store: LatentStore, states: StateFiles, head: Version | None, ke
     return store.commit(Draft("r", (number + 1) * HOUR_MS, "config", "base", state, rows, keep), head)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("no right to mount a small disk here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def fill(store: LatentStore, states: StateFiles, keep: bool) -> None:
     head = store.head()
     for _ in range(500):
@@ -52,13 +37,14 @@ def fill(store: LatentStore, states: StateFiles, keep: bool) -> None:
 @pytest.mark.parametrize("keep", [True, False], ids=["rows kept", "rows hashed"])
 @pytest.mark.parametrize("place", ["small", "."], ids=["states there", "states elsewhere"])
 def test_a_disk_that_fills_up_loses_no_version(small_disk: Path, tmp_path: Path, place: str, keep: bool) -> None:
+    resize(small_disk, "256k")
     states = StateFiles(tmp_path / place / "states")
     store = LatentStore.create_or_open(small_disk / "run", 8)
     with pytest.raises(UserError, match=TOLD):
         fill(store, states, keep)
     done = LatentStore.open(small_disk / "run").head()
     assert done is not None and done == store.head() and states.get(done.state)
-    subprocess.run(["mount", "-o", "remount,size=1m", str(small_disk)], check=True)
+    resize(small_disk, "1m")
     store, head = LatentStore.open(small_disk / "run"), done
     for _ in range(3):
         head = commit_next(store, states, head, keep)
