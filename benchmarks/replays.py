@@ -45,7 +45,7 @@ def run_protocol(protocol: ProtocolFile, data: Path, work: Path, results: Path) 
             "replay": {**protocol.replay, **entry.replay},
             "pretrain": protocol.pretrain.model_dump(),
             "metrics": outcome.metrics,
-            "ratio": asdict(outcome.ratio) if outcome.ratio else None,
+            "ratios": [asdict(ratio) for ratio in outcome.ratios],
             "accounting": outcome.accounting,
             "seconds": seconds,
             "environment": {**environment(), "cpus": os.cpu_count(), "system": platform.platform()},

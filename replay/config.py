@@ -22,7 +22,7 @@ from dynmm_core.windows.horizons import PANE_MS
 from replay.splits import Split
 
 DAY_MS = 86_400_000
-CONFIG_SCHEMA_VERSION = 1
+CONFIG_SCHEMA_VERSION = 2
 RUN_NAME = "replay"
 # Fields that came after results had been published: left at their defaults they are in no hash.
 _LATER = ("run_name", "max_train_events", "allowed_lateness_ms")

@@ -18,7 +18,7 @@ def print_outcome(outcome: Outcome, stages: Mapping[str, float] | None = None) -
 
 def outcome_lines(outcome: Outcome, stages: Mapping[str, float]) -> list[str]:
     """Return the lines below the table."""
-    lines = [run_line(outcome.metrics), *([ratio_line(outcome.ratio)] if outcome.ratio else [])]
+    lines = [run_line(outcome.metrics), *(ratio_line(ratio) for ratio in outcome.ratios)]
     lines.append(accounting_line(outcome.accounting))
     if outcome.likeness:
         lines.append(likeness_line(outcome.likeness))
@@ -36,7 +36,7 @@ def outcome_document(outcome: Outcome, stages: Mapping[str, float] | None = None
     """Return the JSON document of an outcome: metrics.json, and what the lines below the table say."""
     return {
         **outcome.metrics,
-        "ratio": asdict(outcome.ratio) if outcome.ratio else None,
+        "ratios": [asdict(ratio) for ratio in outcome.ratios],
         "accounting": outcome.accounting,
         **({"like": asdict(outcome.likeness)} if outcome.likeness else {}),
         "run": str(outcome.run),

@@ -17,6 +17,8 @@ OVERALL = "all"
 LONG_LOG_WINDOWS = 240
 LONG_BLOCK, SHORT_BLOCK = 24, 6
 BOOTSTRAP_SEED = 0
+HEADLINE = "ndcg@10"
+SINGLE_MODELS = ("window_popularity", "decayed_popularity", "sequential_rule", "session_knn", "item_knn")
 
 
 @dataclass(frozen=True)
@@ -148,3 +150,14 @@ def ratio_interval(results: Results, numerator: str, denominator: str, metric: s
     block = LONG_BLOCK if len(starts) >= LONG_LOG_WINDOWS else SHORT_BLOCK
     ratio, low, high = block_bootstrap_ratio(top, bottom, block, BOOTSTRAP_SEED)
     return Ratio(numerator, denominator, metric, ratio, low, high, block, -(-len(starts) // block), len(starts))
+
+
+def headline_ratios(results: Results) -> tuple[Ratio, ...]:
+    """Return the adapted model's ratios to the best single simple model, the switch and the frozen base, as far as they ran.
+
+    The best simple model is the one with the highest metric over all events, and the same in every stratum.
+    """
+    mean = {name: results.strata[name, OVERALL].means()[HEADLINE] for name in SINGLE_MODELS if (name, OVERALL) in results.strata}
+    best = [max(mean, key=lambda name: mean[name])] if mean else []
+    found = [ratio_interval(results, "adapted", other, HEADLINE) for other in (*best, "switch", "static")]
+    return tuple(ratio for ratio in found if ratio is not None)

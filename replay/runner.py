@@ -21,15 +21,13 @@ from replay.config import OWN_STREAM, ReplayOptions, ReplaySettings, environment
 from replay.files import write_atomically
 from replay.like import Likeness, RecordedRun
 from replay.protocols import DEFAULT_NAME
-from replay.results import Ratio, Results, collect, model_figures, ratio_interval, windows_table
+from replay.results import Ratio, Results, collect, headline_ratios, model_figures, windows_table
 from replay.run_folder import METRICS_FILE, WINDOWS_FILE, RunFolder, RunRecord, open_run, read_run
 from replay.splits import Split, make_split, replayed_split, save_split
 from replay.streaming import ACCOUNTING_FILE, Workers, stream
 
 if TYPE_CHECKING:
     from replay.wire import Wire
-
-RATIO = ("adapted", "static")
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,13 @@ class ReplayRequest:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: the document of metrics.json, the ratio to the static base, and where every event went.
+    """A finished run: the document of metrics.json, the adapted model's ratios to others, and where every event went.
 
     ``likeness`` compares it with the live run that it replays, if it does.
     """
 
     metrics: dict[str, Any]
-    ratio: Ratio | None
+    ratios: tuple[Ratio, ...]
     accounting: dict[str, int]
     run: Path
     likeness: Likeness | None = None
@@ -106,7 +104,7 @@ def read_outcome(path: Path) -> Outcome:
         raise UserError(f"run: {path} holds no finished run; finish it with `dynmm replay`")
     metrics = json.loads((path / METRICS_FILE).read_text())
     results = _results(LatentStore.open(path / "store"), record.config)
-    return Outcome(metrics, ratio_interval(results, *RATIO), _accounting(path), path)
+    return Outcome(metrics, headline_ratios(results), _accounting(path), path)
 
 
 def _driver(request: ReplayRequest, log: PreparedLog, settings: ReplaySettings) -> Callable[[RunFolder], float]:
@@ -177,7 +175,7 @@ def _finish(run: RunFolder, split: Split, peak_mb: float) -> Outcome:
     accounting = _accounting(run.path)
     _check_complete(split, metrics, accounting, _left_out(versions))
     write_atomically(run.path / METRICS_FILE, (json.dumps(metrics, indent=2) + "\n").encode())
-    return Outcome(metrics, ratio_interval(results, *RATIO), accounting, run.path)
+    return Outcome(metrics, headline_ratios(results), accounting, run.path)
 
 
 def _left_out(versions: Sequence[Version]) -> int:

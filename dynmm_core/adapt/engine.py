@@ -9,21 +9,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from dynmm_core.adapt.activity import PaneCounts
 from dynmm_core.adapt.catalogue import IdMap
 from dynmm_core.adapt.histories import Histories
 from dynmm_core.adapt.journal import SlideJournal
-from dynmm_core.adapt.loop import AdaptLoop, LoopSettings, SlideEvents
+from dynmm_core.adapt.loop import AdaptLoop, LoopSettings
 from dynmm_core.adapt.settings import AdaptSettings
+from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.adapt.strata import WindowRow
+from dynmm_core.adapt.stream_state import new_state, state_at
 from dynmm_core.adapt.tail import items_known_at
 from dynmm_core.adapt.taken import TakenSlides
-from dynmm_core.adapt.trainers import new_trainer
-from dynmm_core.adapt.tuning import state_at
+from dynmm_core.adapt.trainers import new_learners
 from dynmm_core.crash_points import crash_point, seeded_bug
 from dynmm_core.errors import UserError
+from dynmm_core.evidence.panes import PaneCounts
 from dynmm_core.model.bundle import Bundle, CutState
 from dynmm_core.model.devices import open_device
+from dynmm_core.model.head_trainer import HeadSettings
 from dynmm_core.model.trainer import OnlineSettings
 from dynmm_core.store.latents import LatentStore
 from dynmm_core.store.state import StateFiles
@@ -147,7 +149,8 @@ class AdaptEngine:
         # A new item that is counted, but in no sample yet, has no index and no first event: it is not there so far.
         rows = np.flatnonzero(counted)
         columns = [slide.counts[name].to_numpy()[rows] for name in ("pane_start_ms", "events", "users")]
-        return SlideEvents(slide.slide_end_ms, users, items, times, PaneCounts(columns[0], counted[rows], *columns[1:]))
+        panes, context = PaneCounts(columns[0], counted[rows], *columns[1:]), self.bundle.context.encode(slide.events)
+        return SlideEvents(slide.slide_end_ms, users, items, times, panes, context)
 
     def _restore(self, journal: SlideJournal) -> None:
         """Absorb the journal's slides up to the head, each of which must be there; others were never committed."""
@@ -170,7 +173,7 @@ class AdaptEngine:
             return _absorbed(events, version)
         self._refreshed = self._loop.activity.active
         if version.number in self._needed:
-            self._loop.trainer.from_bytes(self._states.get(version.state))
+            self._loop.learners.from_bytes(self._states.get(version.state))
             self._loop.publish_version()
         if version.rows_kept:
             self._dirty_users.clear()
@@ -193,7 +196,7 @@ class AdaptEngine:
         if self._journal is not None:
             self._write_journal(self._journal, slide)
         crash_point("before-state-file")
-        state = self._states.put(self._loop.trainer.to_bytes())
+        state = self._states.put(self._loop.learners.to_bytes())
         crash_point("after-state-file")
         draft = Draft(
             run=self.run_name, slide_end_ms=events.slide_end_ms, config_hash=self.settings.config_hash,
@@ -258,15 +261,19 @@ def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_m
         learning_rate=choices.adapter_lr if settings.adapter_lr is None else settings.adapter_lr,
         stability_weight=choices.stability_weight,
     )
-    window = settings.popularity_window_ms or choices.popularity_window_ms
-    histories, counters = state_at(cut, len(cut.item_idx), base.num_items, window, choices.half_lives_ms, bundle.shape.max_length)
+    models: dict[str, dict[str, int]] = {name: choices.baselines[name] for name in settings.models if name in choices.baselines}
+    if settings.popularity_window_ms is not None and "window_popularity" in models:
+        models["window_popularity"] = {"window_ms": settings.popularity_window_ms}
+    empty = new_state(base.num_items, bundle.shape.max_length, choices, len(bundle.context), models)
+    state = state_at(cut, len(cut.item_idx), start_ms, empty)
     loop_settings = LoopSettings(
         settings.models, settings.history, settings.publish_delay_ms, settings.rank_from_ms, settings.rank_to_ms,
         settings.keep_consumed, settings.summaries, base_users=len(cut.user_ids), base_items=len(cut.item_ids),
         base_newest_ms=bundle.newest_event_ms,
     )  # fmt: skip
-    trainer = new_trainer(base, online, settings.seed)
-    loop = AdaptLoop(base, trainer, histories, counters, start_ms, items_known_at(cut, start_ms), loop_settings)
+    head = HeadSettings(steps=choices.head_steps)
+    learners = new_learners(base, online, settings.seed, len(bundle.context), bundle.head(), head)
+    loop = AdaptLoop(base, learners, state, start_ms, items_known_at(cut, start_ms), loop_settings)
     if settings.history == "version":
         served = Histories(base.num_items, bundle.shape.max_length)
         served.observe(cut.user_idx, cut.item_idx, cut.event_time_ms)
@@ -293,6 +300,6 @@ def _lineage(slide: Slide, events: SlideEvents) -> dict[str, Any]:
 
 def _slide_hash(events: SlideEvents) -> str:
     digest = hashlib.sha256()
-    for column in (events.user_idx, events.item_idx, events.event_time_ms):
+    for column in (events.user_idx, events.item_idx, events.event_time_ms, *events.context.T):
         digest.update(np.ascontiguousarray(column, np.int64).tobytes())
     return digest.hexdigest()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dynmm_core.evidence.recents import RecentItems, Recents
 from dynmm_core.model.features import SESSION_GAP_MS
 
 
@@ -13,7 +14,8 @@ class HistoryView:
 
     recent (n, max_length) base-known items, oldest first, 0 behind the end; recent_length (n,); length (n,) all events;
     gap_ms (n,) since the last event, 0 without one; session_position (n,) events of the running session before this one.
-    consumed_rows, consumed_items (m,): pairs (request, item seen before), without repeats.
+    consumed_rows, consumed_items (m,): pairs (request, item seen before), without repeats. recents: the newest
+    items, known to the base or not.
     """
 
     recent: np.ndarray
@@ -23,6 +25,7 @@ class HistoryView:
     session_position: np.ndarray
     consumed_rows: np.ndarray
     consumed_items: np.ndarray
+    recents: Recents
 
     def rows(self, start: int, stop: int) -> "HistoryView":
         """Return the view of requests ``start`` … ``stop`` - 1 alone."""
@@ -30,7 +33,7 @@ class HistoryView:
         cut = slice(start, stop)
         return HistoryView(
             self.recent[cut], self.recent_length[cut], self.length[cut], self.gap_ms[cut], self.session_position[cut],
-            self.consumed_rows[inside] - start, self.consumed_items[inside],
+            self.consumed_rows[inside] - start, self.consumed_items[inside], self.recents.rows(start, stop),
         )  # fmt: skip
 
 
@@ -50,12 +53,14 @@ class Histories:
         self._last_ms = np.zeros(1, np.int64)
         self._session_length = np.zeros(1, np.int64)
         self._pairs = np.zeros(0, np.int64)
+        self.recent_items = RecentItems()
 
     def observe(self, user_idx: np.ndarray, item_idx: np.ndarray, event_time_ms: np.ndarray) -> None:
         """Append the events of one slide (n,), in canonical order."""
         if not len(user_idx):
             return
         self._grow(int(user_idx.max()) + 1)
+        self.recent_items.observe(user_idx, item_idx, event_time_ms)
         events = _ByUser.of(user_idx, item_idx, event_time_ms)
         known = events.item_idx <= self.base_items
         self._append_recent(events.user_idx[known], events.item_idx[known])
@@ -91,8 +96,9 @@ class Histories:
             session = np.where(running, self._session_length[events.user_idx], 0)
         rows, items = self._consumed_before(events, within)
         back = np.argsort(events.order, kind="stable")
+        recents = self.recent_items.before(user_idx, item_idx, event_time_ms, within=within)
         return HistoryView(
-            recent[back], recent_length[back], length[back], gap_ms[back], session[back], events.order[rows], items
+            recent[back], recent_length[back], length[back], gap_ms[back], session[back], events.order[rows], items, recents
         )
 
     def users_at(self, user_idx: np.ndarray, as_of_ms: int) -> HistoryView:
@@ -102,9 +108,18 @@ class Histories:
         gap_ms = np.where(length > 0, as_of_ms - self._last_ms[user_idx], 0)
         session = np.where((length > 0) & (gap_ms <= SESSION_GAP_MS), self._session_length[user_idx], 0)
         empty = np.zeros(0, np.int64)
+        recents = self.recent_items.before(user_idx, user_idx, user_idx, within=False)
         return HistoryView(
-            self._recent[user_idx].astype(np.int64), self._recent_length[user_idx], length, gap_ms, session, empty, empty
+            self._recent[user_idx].astype(np.int64), self._recent_length[user_idx], length, gap_ms, session, empty, empty, recents
         )
+
+    def session_positions(self, user_idx: np.ndarray, item_idx: np.ndarray, event_time_ms: np.ndarray) -> np.ndarray:
+        """Return how many events of the running session came before each of these (n,), not yet observed ones."""
+        self._grow(int(user_idx.max(initial=0)) + 1)
+        events = _ByUser.of(user_idx, item_idx, event_time_ms)
+        positions = np.empty_like(events.order)
+        positions[events.order] = self._session_positions(events)
+        return positions
 
     def _session_positions(self, events: "_ByUser") -> np.ndarray:
         """Position of each event in its session, sessions broken by SESSION_GAP_MS, begun before the slide or in it."""

@@ -9,28 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynmm_core.adapt.activity import ActivityCounters, FrozenActivity, PaneCounts
+from dynmm_core.adapt.activity import FrozenActivity
 from dynmm_core.adapt.histories import Histories, HistoryView
 from dynmm_core.adapt.published import Published, publish
 from dynmm_core.adapt.ranking import rank_targets
+from dynmm_core.adapt.scoring import Ranked
+from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.adapt.strata import WindowRow, masks, window_rows
+from dynmm_core.adapt.stream_state import StreamState
+from dynmm_core.adapt.trainers import Learners
+from dynmm_core.baselines.contract import Requests
 from dynmm_core.metrics.ranking import expected_metrics
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.features import user_summary
-from dynmm_core.model.trainer import AdapterTrainer, Examples
+from dynmm_core.model.head_trainer import HeadExamples
+from dynmm_core.model.trainer import Examples
+from dynmm_core.randomness import derive_seed
 
 History = Literal["event", "version"]
-
-
-@dataclass(frozen=True)
-class SlideEvents:
-    """One complete slide in indices: events (n,) in canonical order, and its pane counts."""
-
-    slide_end_ms: int
-    user_idx: np.ndarray
-    item_idx: np.ndarray
-    event_time_ms: np.ndarray
-    panes: PaneCounts
+HEAD_MODEL = "adapted"
+HEAD_EXAMPLES = 1_024  # of a slide at most
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class LoopSettings:
     """What a run chooses about ranking; see the replay command for each option's meaning.
 
     base_users, base_items: users and items with an event before the cut; rank_from_ms, rank_to_ms bound the events
-    that are ranked (None: no bound); base_newest_ms: newest event inside the base.
+    that are ranked (None: no bound); base_newest_ms: newest event inside the base; learn_head: False leaves the head as it is.
     """
 
     models: tuple[str, ...]
@@ -51,14 +49,16 @@ class LoopSettings:
     base_users: int
     base_items: int
     base_newest_ms: int
+    learn_head: bool = True
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one slide gave: result rows, and whether the update was accepted."""
+    """What one slide gave: result rows, whether the updates were accepted, how many ranked targets were candidates."""
 
     windows: list[WindowRow]
     update_accepted: bool
+    candidates_hit: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,16 +78,15 @@ class AdaptLoop:
     """Rank → learn → refresh, slide by slide; knows nothing of files, stores or flows.
 
     Args:
-        base: frozen; trainer: the adapter and its learning; histories, counters: as they stand at the cut;
+        base: frozen; learners: what learns; state: what was counted up to the cut;
         start_ms: start of the first slide; num_items: items known by then; settings: see LoopSettings.
     """
 
     def __init__(
-        self, base: FrozenBase, trainer: AdapterTrainer, histories: Histories, counters: ActivityCounters,
-        start_ms: int, num_items: int, settings: LoopSettings,
+        self, base: FrozenBase, learners: Learners, state: StreamState, start_ms: int, num_items: int, settings: LoopSettings,
     ) -> None:  # fmt: skip
-        self.base, self.trainer, self.settings = base, trainer, settings
-        self.histories, self.counters = histories, counters
+        self.base, self.learners, self.settings = base, learners, settings
+        self.state = state
         self.num_items = num_items
         self.newest_event_ms = settings.base_newest_ms
         self.activity = self._freeze(start_ms)
@@ -103,16 +102,19 @@ class AdaptLoop:
     def step(self, slide: SlideEvents) -> StepResult:
         """Rank the slide's events with the versions published before them, learn from them, publish the next."""
         requests = self._requests(slide)
-        windows = self._rank(slide, requests)
-        accepted = self.trainer.learn(self._examples(slide, requests), slide.slide_end_ms)
+        ranked = self._score(slide, requests)
+        windows = self._rank(slide, requests, ranked)
+        accepted = self.learners.adapter.learn(self._examples(slide, requests), slide.slide_end_ms)
+        if self.settings.learn_head:
+            examples = HeadExamples.joined([one.examples for one in ranked])
+            accepted = self.learners.head.learn(examples, slide.slide_end_ms) and accepted
         self.absorb(slide)
         self.publish_version()
-        return StepResult(windows, accepted)
+        return StepResult(windows, accepted, sum(int((one.better >= 0).sum()) for one in ranked) if windows else 0)
 
     def absorb(self, slide: SlideEvents) -> None:
         """Take the slide's facts in: histories, counts, the moment. Neither ranks nor learns."""
-        self.histories.observe(slide.user_idx, slide.item_idx, slide.event_time_ms)
-        self.counters.observe(slide.panes, slide.item_idx, slide.event_time_ms)
+        self.state.observe(slide)
         self.num_items = max(self.num_items, self.settings.base_items, int(slide.item_idx.max(initial=0)))
         self.newest_event_ms = max(self.newest_event_ms, int(slide.event_time_ms.max(initial=0)))
         self.activity = self._freeze(slide.slide_end_ms)
@@ -127,25 +129,25 @@ class AdaptLoop:
     @torch.no_grad()
     def user_latents(self, user_idx: np.ndarray) -> np.ndarray:
         """Return h (n, latent_dim) float32 of distinct users, as of the last slide's end, with the serving weights."""
-        view = self.histories.users_at(user_idx, self.activity.as_of_ms)
+        view = self.state.histories.users_at(user_idx, self.activity.as_of_ms)
         r_u, h_base = self.base.user_states(view.recent, view.recent_length)
         s_user = self._user_summary(view)
-        h: Tensor = self.trainer.serving.user(h_base, r_u, s_user)
+        h: Tensor = self.learners.adapter.serving.user(h_base, r_u, s_user)
         return np.asarray(h.cpu().numpy())
 
     def _freeze(self, as_of_ms: int) -> FrozenActivity:
-        return self.counters.freeze(as_of_ms, self.num_items, summaries=self.settings.summaries)
+        return self.state.counters.freeze(as_of_ms, self.num_items, summaries=self.settings.summaries)
 
     def _publish(self, available_at_ms: int | None) -> Published:
         delay = -self.activity.as_of_ms if available_at_ms is None else available_at_ms - self.activity.as_of_ms
-        return publish(self.base, self.trainer.serving, self.activity, self.newest_event_ms, delay)
+        return publish(self.base, self.learners, self.activity, self.state, self.newest_event_ms, delay)
 
     def _requests(self, slide: SlideEvents) -> list[_Requests]:
         """Split the slide where a newer version becomes visible, and look up what each part may know."""
         times = slide.event_time_ms
         whole = None
         if self._served is None:
-            whole = self.histories.view(slide.user_idx, slide.item_idx, times, within=True)
+            whole = self.state.histories.view(slide.user_idx, slide.item_idx, times, within=True)
         edges = sorted({0, *(int(np.searchsorted(times, p.available_at_ms)) for p in self.published), len(times)})
         requests = []
         for start, stop in pairwise(edges):
@@ -170,16 +172,49 @@ class AdaptLoop:
             summary = np.zeros_like(summary)
         return torch.from_numpy(summary).to(self.base.device)
 
-    def _rank(self, slide: SlideEvents, requests: list[_Requests]) -> list[WindowRow]:
+    def _ranked_rows(self, slide: SlideEvents) -> tuple[int, int]:
+        """First and last (exclusive) row of the slide that is ranked."""
         low, high = self.settings.rank_from_ms, self.settings.rank_to_ms
         first = 0 if low is None else int(np.searchsorted(slide.event_time_ms, low))
         last = len(slide.event_time_ms) if high is None else int(np.searchsorted(slide.event_time_ms, high))
+        return first, last
+
+    def _score(self, slide: SlideEvents, requests: list[_Requests]) -> list[Ranked]:
+        """Rank each run of requests with the head that it sees, and make examples of some of them."""
+        first, last = self._ranked_rows(slide)
+        every = HEAD_MODEL in self.settings.models and first < last
+        if not every and not self.settings.learn_head:
+            return []
+        random = np.random.Generator(np.random.Philox(derive_seed(self.learners.head.seed, slide.slide_end_ms, "head-examples")))
+        chosen = np.zeros(len(slide.item_idx), bool)
+        chosen[random.permutation(len(chosen))[:HEAD_EXAMPLES]] = True
+        ranked = []
+        for request in requests:
+            with torch.no_grad():
+                h = request.published.adapter.user(request.h_base, request.r_u, request.s_user)
+            cut, score = slice(request.start, request.stop), request.published.score
+            ranked.append(
+                score.rank(self._asked(slide, request), slide.context[cut], h, request.s_user, chosen[cut], random, every=every)
+            )
+        return ranked
+
+    def _asked(self, slide: SlideEvents, request: _Requests) -> Requests:
+        cut, view = slice(request.start, request.stop), request.view
+        empty = np.zeros(0, np.int64)
+        consumed = (empty, empty) if self.settings.keep_consumed else (view.consumed_rows, view.consumed_items)
+        return Requests(
+            slide.user_idx[cut], slide.item_idx[cut], slide.event_time_ms[cut], view.recents, view.session_position,
+            view.length, *consumed,
+        )  # fmt: skip
+
+    def _rank(self, slide: SlideEvents, requests: list[_Requests], ranked: list[Ranked]) -> list[WindowRow]:
+        first, last = self._ranked_rows(slide)
         if first >= last:
             return []
         strata = self._strata(slide)
         rows: list[WindowRow] = []
         for model in self.settings.models:
-            parts = [self._metrics(model, slide, request) for request in requests]
+            parts = [self._metrics(model, slide, request, *ranked[k : k + 1]) for k, request in enumerate(requests)]
             metrics = np.concatenate([part[0] for part in parts])[first:last]
             staleness = np.concatenate([part[1] for part in parts])[first:last]
             cut = {name: mask[first:last] for name, mask in strata.items()}
@@ -187,23 +222,29 @@ class AdaptLoop:
         return rows
 
     def _strata(self, slide: SlideEvents) -> dict[str, np.ndarray]:
-        live = self.histories.view(slide.user_idx, slide.item_idx, slide.event_time_ms, within=True)
+        live = self.state.histories.view(slide.user_idx, slide.item_idx, slide.event_time_ms, within=True)
         known = np.where(slide.item_idx <= self.num_items, slide.item_idx, 0)
         new_item, new_user = slide.item_idx > self.settings.base_items, slide.user_idx > self.settings.base_users
         return masks(self.activity.events[known], live.length, new_item, new_user, live.session_position)
 
-    def _metrics(self, model: str, slide: SlideEvents, request: _Requests) -> tuple[np.ndarray, np.ndarray]:
+    def _metrics(
+        self, model: str, slide: SlideEvents, request: _Requests, ranked: Ranked | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return (metrics (n, 6), staleness_ms (n,)) of one model over one run of requests."""
         targets = slide.item_idx[request.start : request.stop]
         times = slide.event_time_ms[request.start : request.stop]
         published, view = request.published, request.view
         empty = np.zeros(0, np.int64)
         consumed = (empty, empty) if self.settings.keep_consumed else (view.consumed_rows, view.consumed_items)
-        if model == "window_popularity":
-            return published.popularity.metrics(targets, *consumed), times - published.newest_event_ms
+        if model in published.rankers:
+            ranks = published.rankers[model].rank(self._asked(slide, request))
+            return expected_metrics(*ranks), times - published.newest_event_ms
         if model == "static":
             ranks = rank_targets(request.h_base, published.z_base, targets, *consumed)
             return expected_metrics(*ranks), times - self.settings.base_newest_ms
+        if model == HEAD_MODEL:
+            assert ranked is not None
+            return expected_metrics(ranked.better, ranked.ties), times - published.newest_event_ms
         with torch.no_grad():
             h = published.adapter.user(request.h_base, request.r_u, request.s_user)
         return expected_metrics(*rank_targets(h, published.z, targets, *consumed)), times - published.newest_event_ms

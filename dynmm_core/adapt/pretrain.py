@@ -16,6 +16,7 @@ from dynmm_core.adapt.tuning import TRIALS, tune
 from dynmm_core.console import progress
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
+from dynmm_core.evidence.context import ContextColumns, choose_context
 from dynmm_core.metrics.ranking import METRICS, expected_metrics
 from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
@@ -93,7 +94,8 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
     torch.use_deterministic_algorithms(True)
     device = open_device(settings.device)
     profile = PROFILES[settings.profile]
-    cut, newest_ms = read_cut(log)
+    cut, context = read_cut(log)
+    newest_ms = int(cut.event_time_ms[-1])
     tail = Tail.of(cut)
     if tail.row < MIN_EVENTS // 2:
         raise UserError(
@@ -113,18 +115,20 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
         "seed": settings.seed,
         "shape": profile.shape.model_dump(),
         "choices": tuned.choices.model_dump(),
+        "context": {name: list(values) for name, values in context.values.items()},
     }
     base = frozen(model, profile.shape, device)
-    return save_bundle(out, base.backbone.cpu(), base.aligner.cpu(), cut, facts, trials + tuned.trials)
+    return save_bundle(out, base.backbone.cpu(), base.aligner.cpu(), cut, facts, trials + tuned.trials, tuned.head)
 
 
-def read_cut(log: PreparedLog) -> tuple[CutState, int]:
-    """Read every event before the cut in indices; return it and the newest event's time."""
-    table = log.read(["user_id", "item_id", "event_time_ms"], 0, log.cut_row)
+def read_cut(log: PreparedLog) -> tuple[CutState, ContextColumns]:
+    """Read every event before the cut in indices, with the context columns that the log has."""
+    table = log.read(["user_id", "item_id", "event_time_ms", *log.extra_columns], 0, log.cut_row)
+    context = choose_context(table.select(log.extra_columns))
     times = table["event_time_ms"].to_numpy()
     users, items = IdMap(), IdMap()
     user_idx, item_idx = users.add_in_order(table["user_id"], times), items.add_in_order(table["item_id"], times)
-    return CutState(items.ids[1:], users.ids[1:], user_idx, item_idx, times), int(times[-1])
+    return CutState(items.ids[1:], users.ids[1:], user_idx, item_idx, times, context.encode(table)), context
 
 
 def frozen(model: SASRec, shape: BackboneShape, device: torch.device) -> FrozenBase:

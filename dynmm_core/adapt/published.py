@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from dynmm_core.adapt.activity import FrozenActivity
-from dynmm_core.baselines.window_popularity import PopularityRanking
+from dynmm_core.adapt.scoring import ServingScore
+from dynmm_core.adapt.stream_state import StreamState
+from dynmm_core.adapt.trainers import Learners
+from dynmm_core.baselines.contract import Ranker
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.trainer import refreshed_items
@@ -17,8 +20,8 @@ from dynmm_core.model.trainer import refreshed_items
 class Published:
     """A version as ranking sees it: a pure function of the base, the serving weights and the frozen activity.
 
-    z, z_base (num_items + 1, latent_dim); adapter holds the averaged weights; newest_event_ms is the newest event
-    inside; available_at_ms the first event time that may see it.
+    z, z_base (num_items + 1, latent_dim); adapter holds the averaged weights; score ranks, rankers are the simple models;
+    newest_event_ms is the newest event inside; available_at_ms the first event time that may see it.
     """
 
     available_at_ms: int
@@ -26,7 +29,8 @@ class Published:
     z: Tensor
     z_base: Tensor
     adapter: OnlineAdapter
-    popularity: PopularityRanking
+    score: ServingScore
+    rankers: dict[str, Ranker]
     newest_event_ms: int
 
     @property
@@ -37,9 +41,15 @@ class Published:
 
 @torch.no_grad()
 def publish(
-    base: FrozenBase, serving: OnlineAdapter, activity: FrozenActivity, newest_event_ms: int, publish_delay_ms: int
+    base: FrozenBase,
+    learners: Learners,
+    activity: FrozenActivity,
+    state: StreamState,
+    newest_event_ms: int,
+    publish_delay_ms: int,
 ) -> Published:
     """Refresh every active item's latent with the serving weights and freeze the result."""
+    serving = learners.adapter.serving
     num_items = len(activity.events) - 1
     e_cf, z_base = base.item_tables(num_items)
     rows = torch.from_numpy(activity.active).nonzero().squeeze(1).to(base.device)
@@ -48,5 +58,13 @@ def publish(
     every = torch.ones(len(rows), dtype=torch.bool, device=base.device)
     z[rows] = refreshed_items(serving, z_base[rows], e_cf[rows], s_item, every)
     adapter = copy.deepcopy(serving)
-    popularity = PopularityRanking(activity.popularity)
-    return Published(activity.as_of_ms + publish_delay_ms, activity, z, z_base, adapter, popularity, newest_event_ms)
+    rankers = state.freeze_models(activity.as_of_ms, num_items)
+    score = ServingScore(
+        activity.counts,
+        state.pairs.frozen(activity.as_of_ms),
+        state.context.frozen(activity.as_of_ms),
+        state.frozen_sessions(activity.as_of_ms, num_items),
+        z,
+        copy.deepcopy(learners.head.serving),
+    )
+    return Published(activity.as_of_ms + publish_delay_ms, activity, z, z_base, adapter, score, rankers, newest_event_ms)

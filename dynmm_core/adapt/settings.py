@@ -1,12 +1,16 @@
 """The resolved settings of one run's adapt state machine."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-ModelName = Literal["static", "window_popularity", "adapted"]
-MODELS: tuple[ModelName, ...] = ("static", "window_popularity", "adapted")
+ModelName = Literal[
+    "static", "window_popularity", "decayed_popularity", "sequential_rule", "session_knn", "item_knn", "switch",
+    "adapted_latents", "adapted",
+]  # fmt: skip
+MODELS: tuple[ModelName, ...] = get_args(ModelName)
+LIVE_MODELS: tuple[ModelName, ...] = ("static", "window_popularity", "adapted")
 
 
 class AdaptSettings(BaseModel):
@@ -27,7 +31,7 @@ class AdaptSettings(BaseModel):
     config_hash: str
     run_name: str = "replay"
     seed: int = 0
-    models: tuple[ModelName, ...] = MODELS
+    models: tuple[ModelName, ...] = LIVE_MODELS
     history: Literal["event", "version"] = "event"
     publish_delay_ms: int = Field(0, ge=0, le=86_400_000)
     slide_ms: int = Field(3_600_000, ge=300_000, le=86_400_000)

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from dynmm_core.adapt.activity import count_panes
-from dynmm_core.adapt.loop import SlideEvents
+from dynmm_core.adapt.slide_events import SlideEvents
+from dynmm_core.evidence.panes import count_panes
 from dynmm_core.model.bundle import CutState
 
 TAIL_SHARE = 0.1
@@ -60,4 +60,4 @@ def slides(cut: CutState, first_row: int, slide_ms: int = SLIDE_MS) -> Iterator[
     for start, stop in pairwise(edges):
         users, items, when = (a[start:stop] for a in (cut.user_idx, cut.item_idx, cut.event_time_ms))
         end_ms = start_of_slide(when[0], slide_ms) + slide_ms
-        yield SlideEvents(end_ms, users, items, when, count_panes(users, items, when))
+        yield SlideEvents(end_ms, users, items, when, count_panes(users, items, when), cut.context[start:stop])

@@ -1,14 +1,59 @@
-"""A fresh adapter for a base, ready to learn."""
+"""What learns online: the adapter and the head, fresh or restored, as one."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dynmm_core.adapt.scoring import feature_count
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.base import FrozenBase
-from dynmm_core.model.features import ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
+from dynmm_core.model.features import DECAYS, HORIZONS_MS, ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
+from dynmm_core.model.head import OnlineHead
+from dynmm_core.model.head_trainer import HeadSettings, HeadTrainer
 from dynmm_core.model.trainer import AdapterTrainer, OnlineSettings
 from dynmm_core.randomness import torch_generator
 
+PAIR_COLUMNS = 5
+_START_WEIGHT = 0.3  # on every horizon's popularity: before it has learned, the head ranks by what is popular
 
-def new_trainer(base: FrozenBase, settings: OnlineSettings, seed: int) -> AdapterTrainer:
-    """Return a trainer whose adapter is drawn from ``seed`` and leaves every base latent as it is."""
+
+@dataclass
+class Learners:
+    """The adapter of Eq. 1 with its trainer, and the head with its own."""
+
+    adapter: AdapterTrainer
+    head: HeadTrainer
+
+    def to_bytes(self) -> dict[str, bytes]:
+        """Return the complete state of both."""
+        return {**self.adapter.to_bytes(), **self.head.to_bytes()}
+
+    def from_bytes(self, state: dict[str, bytes]) -> None:
+        """Restore what :meth:`to_bytes` returned."""
+        self.adapter.from_bytes(state)
+        self.head.from_bytes(state)
+
+
+def new_learners(
+    base: FrozenBase, settings: OnlineSettings, seed: int, context_columns: int = 0, head: Mapping[str, Tensor] | None = None,
+    head_settings: HeadSettings | None = None,
+) -> Learners:  # fmt: skip
+    """Return an adapter that leaves every base latent as it is, and a head, both drawn from ``seed``.
+
+    Args:
+        context_columns: how many columns of the log describe a request;
+        head: weights that the head starts from; by default it ranks by popularity.
+    """
     adapter = OnlineAdapter(base.hidden_dim, base.latent_dim, ITEM_SUMMARY_DIM, USER_SUMMARY_DIM)
     adapter.initialise(torch_generator(seed, 0, "adapter"))
-    return AdapterTrainer(adapter.to(base.device), settings, seed)
+    features = feature_count(len(HORIZONS_MS), DECAYS, PAIR_COLUMNS, context_columns)
+    started = OnlineHead(features, USER_SUMMARY_DIM)
+    weight = torch.zeros(features)
+    weight[: len(HORIZONS_MS)] = _START_WEIGHT
+    started.initialise(weight, torch_generator(seed, 0, "head"))
+    if head is not None:
+        started.load_state_dict(dict(head))
+    head_trainer = HeadTrainer(started.to(base.device), head_settings or HeadSettings(), seed)
+    return Learners(AdapterTrainer(adapter.to(base.device), settings, seed), head_trainer)

@@ -3,41 +3,41 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from dynmm_core.adapt.activity import ActivityCounters, count_panes
-from dynmm_core.adapt.histories import Histories
-from dynmm_core.adapt.loop import AdaptLoop, LoopSettings
+from dynmm_core.adapt.baseline_tuning import BASELINE_TRIALS, RANKED_TAIL_EVENTS, tune_baselines
+from dynmm_core.adapt.loop import HEAD_MODEL, AdaptLoop, LoopSettings
+from dynmm_core.adapt.stream_state import StreamState, new_state, state_at
 from dynmm_core.adapt.tail import Tail, items_known_at, slides
-from dynmm_core.adapt.trainers import new_trainer
-from dynmm_core.baselines.window_popularity import PopularityRanking
+from dynmm_core.adapt.trainers import Learners, new_learners
 from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.bundle import Choices, CutState
+from dynmm_core.model.features import DECAY_STEPS
+from dynmm_core.model.head_trainer import HeadSettings
 from dynmm_core.model.trainer import OnlineSettings
-from dynmm_core.windows.horizons import DecayedCounts, HorizonCounts
 
-HOUR_MS = 3_600_000
-POPULARITY_WINDOWS_MS = tuple(int(hours * HOUR_MS) for hours in (0.25, 0.5, 1, 3, 6, 12, 24))
-HALF_LIVES_MS = tuple(int(hours * HOUR_MS) for hours in (0.5, 1, 3, 12, 48, 168, 672))
-LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
-STABILITY_WEIGHTS = (0.0, 1e-2)
+LEARNING_RATES = (1e-3, 3e-3, 1e-2)
+STABILITY_WEIGHTS = (0.0,)
 DEFAULT_STABILITY_WEIGHT = 1e-3
-RANKED_TAIL_EVENTS = 20_000
-TRIALS = len(POPULARITY_WINDOWS_MS) + len(HALF_LIVES_MS) + len(LEARNING_RATES) + len(STABILITY_WEIGHTS)
+HEAD_STEPS = (2, 4, 8)
+SETTLED_UPDATES = 400  # a head that has learned less goes over the newest examples again
+TRIALS = BASELINE_TRIALS + len(LEARNING_RATES) + len(STABILITY_WEIGHTS) + len(HEAD_STEPS)
 
+_TRIED = {"adapter_lr", "stability_weight", "head_steps"}
 _NDCG = METRICS.index("ndcg@10")
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The choices, and every trial with its figure on the tail."""
+    """The choices, every trial with its figure on the tail, and the weights of the head that learned there."""
 
     choices: Choices
     trials: list[dict[str, Any]]
+    head: dict[str, Tensor]
 
 
 class _RememberedBase(FrozenBase):
@@ -59,98 +59,59 @@ class _RememberedBase(FrozenBase):
 
 
 def tune(cut: CutState, tail: Tail, base: FrozenBase, seed: int, advance: Callable[[int], None]) -> Tuned:
-    """Choose popularity window, half-lives, learning rate and λ_s by NDCG@10 on the tail, in ``TRIALS`` trials.
+    """Choose the baselines' settings, half-lives, learning rate and λ_s by NDCG@10 on the tail, in ``TRIALS`` trials.
+
+    A last pass over the tail with all of it teaches the head, out of sample for the base: a run starts from its weights.
 
     Args:
-        base: trained on the events before the tail alone; advance: called once per finished trial.
+        base: trained on the events before the tail alone; advance: called with every number of finished trials.
     """
-    windows, half_lives = _rank_by_popularity(cut, tail)
-    trials = [{"popularity_window_ms": ms, "ndcg@10": value} for ms, value in windows.items()]
-    trials += [{"half_life_ms": ms, "ndcg@10": value} for ms, value in half_lives.items()]
-    advance(len(trials))
-    window, half_life = _best(windows), _best(half_lives)
-    around = (half_life, half_life // 4, half_life * 4)
-    remembered = _RememberedBase(base)
-    start = state_at(cut, tail.row, tail.items, window, around, base.backbone.max_length)
-    tried: dict[tuple[float, float], float] = {}
+    baselines = tune_baselines(cut, tail, advance)
+    trials = list(baselines.trials)
+    half_life = baselines.settings["decayed_popularity"]["half_life_ms"]
+    half_lives = tuple(half_life * step for step in DECAY_STEPS)
+    remembered, columns = _RememberedBase(base), cut.context.shape[1]
+    first = Choices(
+        half_lives_ms=half_lives, adapter_lr=0.0, stability_weight=0.0, head_steps=0, baselines=baselines.settings
+    )  # fmt: skip
+    start = state_at(cut, tail.row, tail.start_ms, new_state(tail.items, base.backbone.max_length, first, columns, {}))
 
-    def attempt(learning_rate: float, stability_weight: float) -> None:
+    def attempt(model: str, choices: Choices) -> tuple[float, Choices, Learners]:
         remembered.rewind()
-        choices = Choices(
-            popularity_window_ms=window, half_lives_ms=around, adapter_lr=learning_rate, stability_weight=stability_weight
-        )
-        value = _adapted_ndcg(cut, tail, remembered, copy.deepcopy(start), choices, seed)
-        tried[learning_rate, stability_weight] = value
-        trials.append({"adapter_lr": learning_rate, "stability_weight": stability_weight, "ndcg@10": value})
+        learners = new_learners(remembered, _online(choices), seed, columns, head_settings=HeadSettings(steps=choices.head_steps))
+        value = _ndcg_over_tail(cut, tail, remembered, copy.deepcopy(start), learners, model)
+        trials.append({"model": model, **choices.model_dump(include=_TRIED), "ndcg@10": value})
         advance(1)
+        return value, choices, learners
 
-    for learning_rate in LEARNING_RATES:
-        attempt(learning_rate, DEFAULT_STABILITY_WEIGHT)
-    best_rate = _best(tried)[0]
-    for stability_weight in STABILITY_WEIGHTS:
-        attempt(best_rate, stability_weight)
-    rate, weight = _best(tried)
-    choices = Choices(popularity_window_ms=window, half_lives_ms=around, adapter_lr=rate, stability_weight=weight)
-    return Tuned(choices, trials)
+    def best(tried: list[tuple[float, Choices, Learners]]) -> tuple[Choices, Learners]:
+        return max(tried, key=lambda one: one[0])[1:]
 
-
-Key = TypeVar("Key")
-
-
-def _best(figures: dict[Key, float]) -> Key:
-    return max(figures, key=lambda key: figures[key])
-
-
-def _rank_by_popularity(cut: CutState, tail: Tail) -> tuple[dict[int, float], dict[int, float]]:
-    """Return NDCG@10 on the tail by popularity window and by half-life, refreshed at every slide."""
-    head = slice(0, tail.row)
-    horizons, decays = HorizonCounts(POPULARITY_WINDOWS_MS), DecayedCounts(HALF_LIVES_MS)
-    panes = count_panes(cut.user_idx[head], cut.item_idx[head], cut.event_time_ms[head])
-    histories = Histories(0, 1)
-    histories.observe(cut.user_idx[head], cut.item_idx[head], cut.event_time_ms[head])
-    for counter in (horizons, decays):
-        counter.observe(panes.pane_start_ms, panes.item_idx, panes.events)
-    sums, total, num_items, as_of_ms = np.zeros(len(POPULARITY_WINDOWS_MS) + len(HALF_LIVES_MS)), 0, tail.items, tail.start_ms
-    for slide in slides(cut, tail.row):
-        horizons.advance(as_of_ms)
-        decays.advance(as_of_ms)
-        view = histories.view(slide.user_idx, slide.item_idx, slide.event_time_ms, within=True)
-        scores = [*horizons.sums(num_items), *decays.values(num_items)]
-        for row, score in enumerate(scores):
-            found = PopularityRanking(score).metrics(slide.item_idx, view.consumed_rows, view.consumed_items)
-            sums[row] += found[:, _NDCG].sum()
-        total += len(slide.item_idx)
-        histories.observe(slide.user_idx, slide.item_idx, slide.event_time_ms)
-        for counter in (horizons, decays):
-            counter.observe(slide.panes.pane_start_ms, slide.panes.item_idx, slide.panes.events)
-        num_items, as_of_ms = max(num_items, int(slide.item_idx.max())), slide.slide_end_ms
-    means = (sums / total).tolist()
-    split = len(POPULARITY_WINDOWS_MS)
-    return dict(zip(POPULARITY_WINDOWS_MS, means[:split], strict=True)), dict(zip(HALF_LIVES_MS, means[split:], strict=True))
+    rates = [
+        first.model_copy(update={"adapter_lr": rate, "stability_weight": DEFAULT_STABILITY_WEIGHT}) for rate in LEARNING_RATES
+    ]
+    latents = [attempt("adapted_latents", one) for one in rates]
+    weights = [best(latents)[0].model_copy(update={"stability_weight": weight}) for weight in STABILITY_WEIGHTS]
+    latents += [attempt("adapted_latents", one) for one in weights]
+    steps = [best(latents)[0].model_copy(update={"head_steps": number}) for number in HEAD_STEPS]
+    choices, learners = best([attempt(HEAD_MODEL, one) for one in steps])
+    learners.head.settle(SETTLED_UPDATES, tail.start_ms)
+    return Tuned(choices, trials, dict(learners.head.serving.state_dict()))
 
 
-def state_at(
-    cut: CutState, row: int, base_items: int, window_ms: int, half_lives_ms: tuple[int, ...], max_length: int
-) -> tuple[Histories, ActivityCounters]:
-    """Return histories and counters after the first ``row`` events."""
-    users, items, times = (a[:row] for a in (cut.user_idx, cut.item_idx, cut.event_time_ms))
-    histories, counters = Histories(base_items, max_length), ActivityCounters(window_ms, half_lives_ms, base_items)
-    histories.observe(users, items, times)
-    counters.observe(count_panes(users, items, times), items, times)
-    return histories, counters
+def _online(choices: Choices) -> OnlineSettings:
+    return OnlineSettings(learning_rate=choices.adapter_lr, stability_weight=choices.stability_weight)
 
 
-def _adapted_ndcg(
-    cut: CutState, tail: Tail, base: FrozenBase, start: tuple[Histories, ActivityCounters], choices: Choices, seed: int
-) -> float:
-    """Run the loop over the tail and return the adapted model's NDCG@10 on its last events."""
+def _ndcg_over_tail(cut: CutState, tail: Tail, base: FrozenBase, start: StreamState, learners: Learners, model: str) -> float:
+    """Run the loop over the tail and return the model's NDCG@10 on its last events."""
     settings = LoopSettings(
-        models=("adapted",), history="event", publish_delay_ms=0, rank_to_ms=None, keep_consumed=False, summaries=True,
+        models=(model,), history="event", publish_delay_ms=0, rank_to_ms=None, keep_consumed=False, summaries=True,
         rank_from_ms=int(cut.event_time_ms[max(tail.row, len(cut.event_time_ms) - RANKED_TAIL_EVENTS)]),
         base_users=tail.users, base_items=tail.items, base_newest_ms=int(cut.event_time_ms[tail.row - 1]),
+        learn_head=model == HEAD_MODEL,
     )  # fmt: skip
-    online = OnlineSettings(learning_rate=choices.adapter_lr, stability_weight=choices.stability_weight)
-    loop = AdaptLoop(base, new_trainer(base, online, seed), *start, tail.start_ms, items_known_at(cut, tail.start_ms), settings)
+    loop = AdaptLoop(base, learners, start, tail.start_ms, items_known_at(cut, tail.start_ms), settings)
     total, n = 0.0, 0
     for slide in slides(cut, tail.row):
         for row in loop.step(slide).windows:

@@ -1,39 +1,46 @@
 """Popularity of the last minutes or hours, refreshed at every slide: the counter that adaptation has to beat."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from dynmm_core.metrics.ranking import expected_metrics
+from dynmm_core.baselines.contract import Facts, Ranker, Requests, TriedModel
+from dynmm_core.baselines.sparse_ranking import SharedScores
+from dynmm_core.evidence.panes import count_panes
+from dynmm_core.windows.horizons import HorizonCounts
 
 
-class PopularityRanking:
-    """Ranks every item by one non-negative integer score, the same for all users.
+@dataclass(frozen=True)
+class WindowPopularitySettings:
+    """``window_ms``: how long a click counts; a multiple of the pane."""
 
-    Args:
-        scores: (num_items + 1,) counts; index 0 is padding and no candidate.
-    """
+    window_ms: int
 
-    def __init__(self, scores: np.ndarray) -> None:
-        self.scores = scores
-        self._sorted = np.sort(scores[1:])
 
-    def rank(self, targets: np.ndarray, consumed_rows: np.ndarray, consumed_items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (better, ties) of each target among all items but the row's consumed ones.
+@dataclass(frozen=True)
+class PopularityRanker:
+    """Ranks by one score per item, the same for all."""
 
-        Args:
-            targets: (n,) item indices; one beyond the scores is no candidate and gets better = -1.
-            consumed_rows, consumed_items: (m,) pairs (row of ``targets``, item no candidate there), without repeats.
-        """
-        known = (targets > 0) & (targets < len(self.scores))
-        own = self.scores[np.where(known, targets, 0)]
-        right = np.searchsorted(self._sorted, own, "right")
-        better = len(self._sorted) - right
-        ties = right - np.searchsorted(self._sorted, own, "left") - 1
-        inside = (consumed_items < len(self.scores)) & (consumed_items != targets[consumed_rows])
-        rows, scores = consumed_rows[inside], self.scores[consumed_items[inside]]
-        better -= np.bincount(rows, scores > own[rows], len(targets)).astype(np.int64)
-        ties -= np.bincount(rows, scores == own[rows], len(targets)).astype(np.int64)
-        return np.where(known, better, -1), np.where(known, ties, 0)
+    shared: SharedScores
 
-    def metrics(self, targets: np.ndarray, consumed_rows: np.ndarray, consumed_items: np.ndarray) -> np.ndarray:
-        """Return the expected metrics (n, 6) of each target; see :func:`expected_metrics`."""
-        return expected_metrics(*self.rank(targets, consumed_rows, consumed_items))
+    def rank(self, requests: Requests) -> tuple[np.ndarray, np.ndarray]:
+        """Return (better, ties) (n,) of each target; see :class:`Ranker`."""
+        return self.shared.rank(requests.targets, requests.consumed_rows, requests.consumed_items)
+
+
+class WindowPopularity(TriedModel):
+    """Clicks per item in a sliding window, whole panes of it."""
+
+    def __init__(self, *settings: WindowPopularitySettings) -> None:
+        self._counts = HorizonCounts([one.window_ms for one in settings])
+
+    def observe(self, facts: Facts) -> None:
+        """Take in one complete slide."""
+        panes = count_panes(facts.user_idx, facts.item_idx, facts.event_time_ms)
+        self._counts.observe(panes.pane_start_ms, panes.item_idx, panes.events)
+        self._counts.advance(facts.slide_end_ms)
+
+    def freeze_each(self, as_of_ms: int, num_items: int) -> list[Ranker]:
+        """Return one ranker per window."""
+        self._counts.advance(as_of_ms)
+        return [PopularityRanker(SharedScores(row)) for row in self._counts.sums(num_items)]

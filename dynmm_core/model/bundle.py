@@ -16,12 +16,15 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 
 from dynmm_core.errors import UserError
+from dynmm_core.evidence.context import ContextColumns
 from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.sasrec import SASRec
 
-BUNDLE_SCHEMA_VERSION = 1
+BUNDLE_SCHEMA_VERSION = 2
 _MANIFEST = "bundle.json"
+_HEAD = "head.safetensors"
+_CONTEXT = "context."
 
 
 class BackboneShape(BaseModel):
@@ -38,21 +41,33 @@ class BackboneShape(BaseModel):
 
 
 class Choices(BaseModel):
-    """What was chosen on the pre-training tail: times in ms, weights without unit."""
+    """What was chosen on the pre-training tail: times in ms, weights without unit; ``baselines``: settings by simple model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    popularity_window_ms: int
     half_lives_ms: tuple[int, ...]
     adapter_lr: float
     stability_weight: float
+    head_steps: int
+    baselines: dict[str, dict[str, int]]
+
+    @property
+    def popularity_window_ms(self) -> int:
+        """The window by which popularity ranks best."""
+        return self.baselines["window_popularity"]["window_ms"]
+
+    @property
+    def rule_half_life_ms(self) -> int:
+        """The half-life by which the sequential rule ranks best."""
+        return self.baselines["sequential_rule"]["half_life_ms"]
 
 
 @dataclass(frozen=True)
 class CutState:
     """Facts at the cut, from which histories and accumulators start warm.
 
-    item_ids, user_ids: ids of indices 1, 2, …; user_idx, item_idx, event_time_ms (n,): every event before the cut.
+    item_ids, user_ids: ids of indices 1, 2, …; user_idx, item_idx, event_time_ms (n,): every event before the cut;
+    context (n, columns): its context codes.
     """
 
     item_ids: list[str]
@@ -60,6 +75,7 @@ class CutState:
     user_idx: np.ndarray
     item_idx: np.ndarray
     event_time_ms: np.ndarray
+    context: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -76,6 +92,7 @@ class Bundle:
     seed: int
     shape: BackboneShape
     choices: Choices
+    context: ContextColumns
     trials: list[dict[str, Any]]
 
     @classmethod
@@ -102,7 +119,8 @@ class Bundle:
         return cls(
             path, manifest["hash"], manifest["dataset"], manifest["dataset_fingerprint"], manifest["cut_row"],
             manifest["cut_time_ms"], manifest["newest_event_ms"], manifest["seed"], BackboneShape(**manifest["shape"]),
-            Choices(**manifest["choices"]), manifest["trials"],
+            Choices(**manifest["choices"]), ContextColumns({name: tuple(one) for name, one in manifest["context"].items()}),
+            manifest["trials"],
         )  # fmt: skip
 
     def base(self, device: torch.device) -> FrozenBase:
@@ -114,12 +132,20 @@ class Bundle:
         aligner.load_state_dict(load_file(self.path / "aligner.safetensors"))
         return FrozenBase(backbone, aligner, device)
 
+    def head(self) -> dict[str, torch.Tensor] | None:
+        """Load the weights that the online head starts from; None in a bundle without."""
+        path = self.path / _HEAD
+        return load_file(path) if path.is_file() else None
+
     def cut_state(self) -> CutState:
         """Load ids and events up to the cut."""
         events = feather.read_table(self.path / "events.arrow")
         items, users = (feather.read_table(self.path / f"{kind}.arrow")["id"].to_pylist() for kind in ("items", "users"))
-        columns = (events[name].to_numpy().astype(np.int64) for name in ("user_idx", "item_idx", "event_time_ms"))
-        return CutState(items, users, *columns)
+        column = {name: events[name].to_numpy().astype(np.int64) for name in events.column_names}
+        context = np.zeros((len(events), len(self.context)), np.int64)
+        for place in range(len(self.context)):
+            context[:, place] = column[f"{_CONTEXT}{place}"]
+        return CutState(items, users, column["user_idx"], column["item_idx"], column["event_time_ms"], context)
 
 
 def new_backbone(shape: BackboneShape, num_items: int) -> SASRec:
@@ -128,25 +154,29 @@ def new_backbone(shape: BackboneShape, num_items: int) -> SASRec:
 
 
 def save_bundle(
-    path: Path, backbone: SASRec, aligner: BaseAligner, cut: CutState, facts: Mapping[str, Any], trials: list[dict[str, Any]]
-) -> Bundle:
+    path: Path, backbone: SASRec, aligner: BaseAligner, cut: CutState, facts: Mapping[str, Any], trials: list[dict[str, Any]],
+    head: Mapping[str, torch.Tensor] | None = None,
+) -> Bundle:  # fmt: skip
     """Write a bundle to ``path``, which appears only when it is complete.
 
     Args:
         facts: the manifest's own fields: dataset, dataset_fingerprint, cut_row, cut_time_ms, newest_event_ms, seed,
-            shape, choices.
+            shape, choices, context. head: weights that the online head starts from, if it learned on the tail.
     """
     scratch = path.with_name(path.name + ".partial")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     save_file(_contiguous(backbone), scratch / "backbone.safetensors")
     save_file(_contiguous(aligner), scratch / "aligner.safetensors")
+    if head is not None:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in head.items()}, scratch / _HEAD)
     for kind, ids in (("items", cut.item_ids), ("users", cut.user_ids)):
         feather.write_feather(pa.table({"id": pa.array(ids, pa.string())}), scratch / f"{kind}.arrow", compression="zstd")
     events = {
         "user_idx": cut.user_idx.astype(np.int32),
         "item_idx": cut.item_idx.astype(np.int32),
         "event_time_ms": cut.event_time_ms,
+        **{f"{_CONTEXT}{place}": codes.astype(np.int8) for place, codes in enumerate(cut.context.T)},
     }
     feather.write_feather(pa.table(events), scratch / "events.arrow", compression="zstd")
     files = {file.name: _file_hash(file) for file in sorted(scratch.iterdir())}

@@ -12,6 +12,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from dynmm_core.model.adapter import OnlineAdapter
+from dynmm_core.model.averaging import average_into
 from dynmm_core.model.losses import sampled_softmax_loss, stability_loss
 from dynmm_core.randomness import torch_generator
 
@@ -121,16 +122,9 @@ class AdapterTrainer:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), self.settings.clip_norm)
         self.optimiser.step()
-        self._average()
-        return bool(torch.isfinite(loss.detach()))
-
-    @torch.no_grad()
-    def _average(self) -> None:
         self.updates += 1
-        # Warm-up: a plain decay of .99 would serve the initial weights for the first hundred updates.
-        decay = min(self.settings.ema_decay, (1 + self.updates) / (10 + self.updates))
-        for served, raw in zip(self.serving.parameters(), self.adapter.parameters(), strict=True):
-            served.lerp_(raw, 1.0 - decay)
+        average_into(self.serving, self.adapter, self.updates, self.settings.ema_decay)
+        return bool(torch.isfinite(loss.detach()))
 
     def to_bytes(self) -> dict[str, bytes]:
         """Return the complete state: raw and averaged weights, optimiser moments, number of updates."""

@@ -11,14 +11,15 @@ import torch
 
 from dynmm_core.adapt.loop import AdaptLoop, LoopSettings
 from dynmm_core.adapt.pretrain import frozen, read_cut
+from dynmm_core.adapt.stream_state import new_state, state_at
 from dynmm_core.adapt.tail import items_known_at, slides, start_of_slide
-from dynmm_core.adapt.trainers import new_trainer
-from dynmm_core.adapt.tuning import state_at
+from dynmm_core.adapt.trainers import new_learners
 from dynmm_core.datasets.checked import Options
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.metrics.ranking import METRICS
-from dynmm_core.model.bundle import BackboneShape, CutState, new_backbone
+from dynmm_core.model.bundle import BackboneShape, Choices, CutState, new_backbone
+from dynmm_core.model.features import DECAYS
 from dynmm_core.model.trainer import OnlineSettings
 from dynmm_core.randomness import torch_generator
 
@@ -40,7 +41,7 @@ def events_of(log: PreparedLog) -> CutState:
     ]
     return CutState(
         whole.item_ids, whole.user_ids, np.r_[whole.user_idx, numbers[0]], np.r_[whole.item_idx, numbers[1]],
-        np.r_[whole.event_time_ms, online["event_time_ms"].to_numpy()],
+        np.r_[whole.event_time_ms, online["event_time_ms"].to_numpy()], np.zeros((log.rows, 0), np.int64),
     )  # fmt: skip
 
 
@@ -51,14 +52,20 @@ def popularity_over(log: PreparedLog, window_ms: int, keep_consumed: bool) -> tu
     model = new_backbone(SHAPE, items)
     model.initialise(torch_generator(0, 0, "test"))
     base = frozen(model, SHAPE, torch.device("cpu"))
-    histories, counters = state_at(whole, cut_row, items, window_ms, (window_ms,) * 3, SHAPE.max_length)
+    baselines = {"window_popularity": {"window_ms": window_ms}, "sequential_rule": {"half_life_ms": window_ms}}
+    choices = Choices(
+        half_lives_ms=(window_ms,) * DECAYS, adapter_lr=0.0, stability_weight=0.0, head_steps=1, baselines=baselines
+    )
+    start_ms = start_of_slide(whole.event_time_ms[cut_row])
+    models = {"window_popularity": baselines["window_popularity"]}
+    state = state_at(whole, cut_row, start_ms, new_state(items, SHAPE.max_length, choices, 0, models))
     settings = LoopSettings(
         models=("window_popularity",), history="event", publish_delay_ms=0, rank_from_ms=None, rank_to_ms=None,
         keep_consumed=keep_consumed, summaries=False, base_users=users, base_items=items, base_newest_ms=0,
+        learn_head=False,
     )  # fmt: skip
-    trainer = new_trainer(base, OnlineSettings(learning_rate=0.0, stability_weight=0.0), seed=0)
-    start_ms = start_of_slide(whole.event_time_ms[cut_row])
-    loop = AdaptLoop(base, trainer, histories, counters, start_ms, items_known_at(whole, start_ms), settings)
+    learners = new_learners(base, OnlineSettings(learning_rate=0.0, stability_weight=0.0), seed=0)
+    loop = AdaptLoop(base, learners, state, start_ms, items_known_at(whole, start_ms), settings)
     total, n, windows, unknown = 0.0, 0, set(), 0
     for slide in slides(whole, cut_row):
         unknown += int((slide.item_idx > loop.num_items).sum())

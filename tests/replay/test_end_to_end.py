@@ -16,8 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dynmm_core.adapt.loop import AdaptLoop, SlideEvents, StepResult
+from dynmm_core.adapt.loop import AdaptLoop, StepResult
 from dynmm_core.adapt.published import publish
+from dynmm_core.adapt.settings import MODELS
+from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.errors import UserError
 from dynmm_core.store.latents import LatentStore
 from dynmm_core.store.version import Version
@@ -94,9 +96,9 @@ def test_results_have_the_promised_fields(undisturbed: Found) -> None:
     assert list(undisturbed.metrics) == [
         "dataset", "protocol", "history", "seed", "config_hash", "windows", "events", "store_version", "models",
     ]  # fmt: skip
-    assert list(undisturbed.metrics["models"]) == ["static", "window_popularity", "adapted"]
+    assert list(undisturbed.metrics["models"]) == list(MODELS)
     assert undisturbed.metrics["windows"] == WINDOWS
-    assert undisturbed.metrics["events"] == round(0.3 * EVENTS) == sum(undisturbed.windows["n"].to_pylist()) // 3
+    assert undisturbed.metrics["events"] == round(0.3 * EVENTS) == sum(undisturbed.windows["n"].to_pylist()) // len(MODELS)
     assert undisturbed.metrics["store_version"] == len(undisturbed.hashes) - 1
     adapted = undisturbed.metrics["models"]["adapted"]
     assert 0 < adapted["ndcg@10"] < adapted["hr@10"] < 1
@@ -209,11 +211,11 @@ def test_features_that_are_not_frozen_are_caught_by_poisoning(
 
     def leaking_step(loop: AdaptLoop, slide: SlideEvents) -> StepResult:
         """Serve features as of the slide's end, its own events among them."""
-        counters = copy.deepcopy(loop.counters)
-        counters.observe(slide.panes, slide.item_idx, slide.event_time_ms)
+        state = copy.deepcopy(loop.state)
+        state.observe(slide)
         known = max(loop.num_items, int(slide.item_idx.max()))
-        peeked = counters.freeze(slide.slide_end_ms, known, summaries=True)
-        version = publish(loop.base, loop.trainer.serving, peeked, loop.newest_event_ms, -peeked.as_of_ms)
+        peeked = state.counters.freeze(slide.slide_end_ms, known, summaries=True)
+        version = publish(loop.base, loop.learners, peeked, state, loop.newest_event_ms, -peeked.as_of_ms)
         loop.published = deque([version])
         return frozen_step(loop, slide)
 
@@ -256,7 +258,7 @@ def test_the_poison_reaches_what_comes_after_it(tiny: Tiny, tmp_path: Path) -> N
 def test_without_learning_and_summaries_adapted_equals_static(tiny: Tiny, tmp_path: Path) -> None:
     models = tiny.replay(tmp_path / "run", {**OPTIONS, "adapter_lr": 0.0, "summaries": False}).metrics["models"]
 
-    static, adapted = ({**models[name], "staleness_ms": None} for name in ("static", "adapted"))
+    static, adapted = ({**models[name], "staleness_ms": None} for name in ("static", "adapted_latents"))
     assert adapted == static
 
 

@@ -7,11 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from dynmm_core.adapt.baseline_tuning import GRIDS
 from dynmm_core.adapt.pretrain import frozen, read_cut
 from dynmm_core.datasets.checked import Options
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.model.bundle import BackboneShape, new_backbone, save_bundle
+from dynmm_core.model.features import DECAY_STEPS
 from dynmm_core.model.pretraining import BackboneTrainer, Sequences, TrainingSettings
 from dynmm_core.randomness import torch_generator
 from simulators.stream import draw_stream
@@ -55,7 +57,8 @@ def prepare_tiny(folder: Path, events: dict[str, np.ndarray]) -> PreparedLog:
 def bundle_tiny(log: PreparedLog, out: Path, epochs: int = 2) -> None:
     """Train a tiny base for a few passes and bundle it with fixed choices, as pre-training would after many trials."""
     torch.set_num_threads(1)
-    cut, newest_ms = read_cut(log)
+    cut, context = read_cut(log)
+    newest_ms = int(cut.event_time_ms[-1])
     model = new_backbone(SHAPE, len(cut.item_ids))
     model.initialise(torch_generator(0, 0, "backbone"))
     sequences = Sequences.from_events(cut.user_idx, cut.item_idx)
@@ -63,10 +66,11 @@ def bundle_tiny(log: PreparedLog, out: Path, epochs: int = 2) -> None:
     for epoch in range(1, epochs + 1):
         trainer.run_epoch(epoch, lambda _: 1.0, lambda _: None)
     choices = {
-        "popularity_window_ms": HOUR_MS,
-        "half_lives_ms": (HOUR_MS, 3 * HOUR_MS, 12 * HOUR_MS),
+        "half_lives_ms": tuple(HOUR_MS * step for step in DECAY_STEPS),
         "adapter_lr": 1e-2,
         "stability_weight": 1e-3,
+        "head_steps": 4,
+        "baselines": {name: grid[0] for name, grid in GRIDS.items()} | {"window_popularity": {"window_ms": HOUR_MS}},
     }
     facts = {
         "dataset": log.name,
@@ -77,6 +81,7 @@ def bundle_tiny(log: PreparedLog, out: Path, epochs: int = 2) -> None:
         "seed": 0,
         "shape": SHAPE.model_dump(),
         "choices": choices,
+        "context": {name: list(values) for name, values in context.values.items()},
     }
     base = frozen(model, SHAPE, torch.device("cpu"))
     save_bundle(out, base.backbone, base.aligner, cut, facts, [])

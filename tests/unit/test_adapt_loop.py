@@ -8,22 +8,25 @@ import pytest
 import torch
 
 from dynmm_core.adapt.histories import Histories
-from dynmm_core.adapt.loop import AdaptLoop, LoopSettings, SlideEvents
+from dynmm_core.adapt.loop import AdaptLoop, LoopSettings
 from dynmm_core.adapt.published import publish
+from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.adapt.strata import WindowRow
+from dynmm_core.adapt.stream_state import new_state, state_at
 from dynmm_core.adapt.tail import slides
-from dynmm_core.adapt.trainers import new_trainer
-from dynmm_core.adapt.tuning import state_at
+from dynmm_core.adapt.trainers import new_learners
 from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
-from dynmm_core.model.bundle import CutState
+from dynmm_core.model.bundle import Choices, CutState
+from dynmm_core.model.features import DECAYS
 from dynmm_core.model.sasrec import SASRec
 from dynmm_core.model.trainer import OnlineSettings
 from dynmm_core.randomness import torch_generator
 
 HOUR_MS = 3_600_000
 START_MS = 1_700_000_400_000 // HOUR_MS * HOUR_MS
+MODELS = ("static", "window_popularity", "adapted_latents", "adapted")
 CUT, BASE_ITEMS, BASE_USERS, NEW_ITEMS = 1_200, 30, 60, 6
 
 
@@ -39,7 +42,7 @@ def stream(seed: int = 0, events: int = 2_000) -> CutState:
     fresh = [i for i in dict.fromkeys(items[CUT:].tolist()) if i > BASE_ITEMS]
     renamed = {old: BASE_ITEMS + 1 + place for place, old in enumerate(fresh)}
     items = np.array([renamed.get(i, i) for i in items.tolist()])
-    return CutState([], [], rng.integers(1, BASE_USERS + 1, events), items, times)
+    return CutState([], [], rng.integers(1, BASE_USERS + 1, events), items, times, rng.integers(0, 3, (events, 1)))
 
 
 def loop_over(log: CutState, rate: float = 1e-2, **changes: object) -> AdaptLoop:
@@ -49,15 +52,19 @@ def loop_over(log: CutState, rate: float = 1e-2, **changes: object) -> AdaptLoop
     aligner.fit(model.item_embedding.weight.detach()[1:])
     base = FrozenBase(model, aligner, torch.device("cpu"))
     settings = LoopSettings(
-        models=("static", "window_popularity", "adapted"), history="event", publish_delay_ms=0, rank_from_ms=None,
-        rank_to_ms=None, keep_consumed=True, summaries=True, base_users=BASE_USERS, base_items=BASE_ITEMS,
+        models=MODELS, history="event", publish_delay_ms=0, rank_from_ms=None, rank_to_ms=None,
+        keep_consumed=True, summaries=True, base_users=BASE_USERS, base_items=BASE_ITEMS,
         base_newest_ms=int(log.event_time_ms[CUT - 1]),
     )  # fmt: skip
     settings = replace(settings, **changes)  # type: ignore[arg-type]
-    trainer = new_trainer(base, OnlineSettings(learning_rate=rate, stability_weight=1e-3), seed=1)
-    histories, counters = state_at(log, CUT, BASE_ITEMS, HOUR_MS, (HOUR_MS, HOUR_MS, HOUR_MS), 8)
-    first = next(slides(log, CUT))
-    loop = AdaptLoop(base, trainer, histories, counters, first.slide_end_ms - HOUR_MS, BASE_ITEMS, settings)
+    learners = new_learners(base, OnlineSettings(learning_rate=rate, stability_weight=1e-3), seed=1, context_columns=1)
+    baselines = {"window_popularity": {"window_ms": HOUR_MS}, "sequential_rule": {"half_life_ms": HOUR_MS}}
+    choices = Choices(
+        half_lives_ms=(HOUR_MS,) * DECAYS, adapter_lr=rate, stability_weight=1e-3, head_steps=4, baselines=baselines
+    )
+    start_ms = next(slides(log, CUT)).slide_end_ms - HOUR_MS
+    state = state_at(log, CUT, start_ms, new_state(BASE_ITEMS, 8, choices, 1, {"window_popularity": {"window_ms": HOUR_MS}}))
+    loop = AdaptLoop(base, learners, state, start_ms, BASE_ITEMS, settings)
     if settings.history == "version":
         served = Histories(BASE_ITEMS, 8)
         served.observe(log.user_idx[:CUT], log.item_idx[:CUT], log.event_time_ms[:CUT])
@@ -77,19 +84,22 @@ def total(rows: list[WindowRow], model: str, metric: str = "ndcg@10", stratum: s
 
 def test_without_learning_and_without_summaries_adapted_is_static_exactly() -> None:
     rows = run(stream(), rate=0.0, summaries=False)
-    by_model = {m: [(r.window_start_ms, r.stratum, r.n, r.sums) for r in rows if r.model == m] for m in ("static", "adapted")}
-    assert by_model["static"] == by_model["adapted"]
+    by_model = {
+        m: [(r.window_start_ms, r.stratum, r.n, r.sums) for r in rows if r.model == m] for m in ("static", "adapted_latents")
+    }
+    assert by_model["static"] == by_model["adapted_latents"]
 
 
 def test_on_a_drifting_stream_adaptation_beats_the_frozen_base() -> None:
     rows = run(stream())
-    assert total(rows, "adapted") > 1.05 * total(rows, "static")
+    assert total(rows, "adapted_latents") > 1.05 * total(rows, "static")
+    assert total(rows, "adapted") > 1.05 * total(rows, "adapted_latents")
 
 
 def test_every_online_event_is_ranked_once_by_every_model() -> None:
     log = stream()
     rows = run(log)
-    for model in ("static", "window_popularity", "adapted"):
+    for model in MODELS:
         assert sum(row.n for row in rows if row.model == model and row.stratum == "all") == len(log.item_idx) - CUT
 
 
@@ -117,10 +127,10 @@ def test_a_seeded_leak_is_caught_by_poisoning(monkeypatch: pytest.MonkeyPatch) -
     """Features that already hold the slide itself: the poison test must notice."""
 
     def leaking(self: AdaptLoop, slide: SlideEvents) -> list[object]:
-        counters = copy.deepcopy(self.counters)
-        counters.observe(slide.panes, slide.item_idx, slide.event_time_ms)
-        activity = counters.freeze(slide.slide_end_ms, self.num_items)
-        self.published[-1] = publish(self.base, self.trainer.serving, activity, self.newest_event_ms, -slide.slide_end_ms)
+        state = copy.deepcopy(self.state)
+        state.observe(slide)
+        activity = state.counters.freeze(slide.slide_end_ms, self.num_items)
+        self.published[-1] = publish(self.base, self.learners, activity, state, self.newest_event_ms, -slide.slide_end_ms)
         return original(self, slide)
 
     original = AdaptLoop._requests

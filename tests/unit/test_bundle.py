@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from dynmm_core.adapt.baseline_tuning import HALF_LIVES_MS, POPULARITY_WINDOWS_MS
 from dynmm_core.adapt.pretrain import PretrainSettings, pretrain
-from dynmm_core.adapt.tuning import HALF_LIVES_MS, LEARNING_RATES, POPULARITY_WINDOWS_MS, STABILITY_WEIGHTS, TRIALS
+from dynmm_core.adapt.tuning import LEARNING_RATES, STABILITY_WEIGHTS, TRIALS
 from dynmm_core.datasets.checked import Options
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.datasets.prepared import PreparedLog

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from dynmm_core.adapt.activity import ActivityCounters, count_panes
-from dynmm_core.model.features import HORIZONS_MS, ITEM_SUMMARY_DIM, ItemActivity, item_summary, user_summary
+from dynmm_core.adapt.activity import ActivityCounters
+from dynmm_core.evidence.panes import count_panes
+from dynmm_core.model.features import DECAYS, HORIZONS_MS, ITEM_SUMMARY_DIM, ItemActivity, item_summary, user_summary
 from dynmm_core.windows.horizons import PANE_MS
 
 HOUR_MS = 3_600_000
@@ -14,7 +15,7 @@ def test_summary_columns_by_hand() -> None:
     horizons = len(HORIZONS_MS)
     activity = ItemActivity(
         counts=np.array([[0, 4]] * horizons), totals=np.full(horizons, 13),
-        decayed=np.array([[0.0, 2.0]] * 3), decayed_totals=np.full(3, 3.0),
+        decayed=np.array([[0.0, 2.0]] * DECAYS), decayed_totals=np.full(DECAYS, 3.0),
         users_per_hour=np.array([0, 2]), first_event_ms=np.array([HOUR_MS, 0]), last_event_ms=np.array([HOUR_MS, HOUR_MS]),
         in_base=np.array([False, True]),
     )  # fmt: skip
@@ -23,7 +24,7 @@ def test_summary_columns_by_hand() -> None:
     share = np.log(4.3 / 43 * 1_000) / 3
     decayed = np.log(2.3 / 33 * 1_000) / 3
     assert seen == pytest.approx(
-        [*[share] * horizons, *[decayed] * 3, 0.0, 0.0, 0.5, np.log(3) / 5, np.log(2) / 5, 0.0], rel=1e-5
+        [*[share] * horizons, *[decayed] * DECAYS, 0.0, 0.0, 0.5, np.log(3) / 5, np.log(2) / 5, 0.0], rel=1e-5
     )
     assert unseen[-4:] == pytest.approx([0.0, np.log(2) / 5, np.log(2) / 5, 1.0], rel=1e-5)
 
@@ -43,7 +44,7 @@ def test_panes_count_events_and_distinct_users() -> None:
 
 
 def test_an_item_is_active_while_the_longest_horizon_holds_an_event_of_it() -> None:
-    counters = ActivityCounters(HOUR_MS, (HOUR_MS,) * 3, base_items=2)
+    counters = ActivityCounters((HOUR_MS,) * DECAYS, base_items=2)
     events = np.array([1]), np.array([2]), np.array([0])
     counters.observe(count_panes(*events), events[1], events[2])
     assert counters.freeze(PANE_MS, 2).active.tolist() == [False, False, True]

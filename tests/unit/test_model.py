@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dynmm_core.adapt.trainers import new_trainer
+from dynmm_core.adapt.trainers import new_learners
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
@@ -42,7 +42,7 @@ def examples(frozen: FrozenBase, n: int = 40) -> Examples:
 
 
 def trainer(frozen: FrozenBase, rate: float = 1e-2) -> AdapterTrainer:
-    return new_trainer(frozen, OnlineSettings(learning_rate=rate, stability_weight=1e-3), seed=1)
+    return new_learners(frozen, OnlineSettings(learning_rate=rate, stability_weight=1e-3), seed=1).adapter
 
 
 def test_a_state_depends_on_nothing_that_comes_later() -> None:
@@ -161,7 +161,7 @@ def test_a_regulariser_and_rehearsed_examples_change_what_is_learned() -> None:
 def test_a_large_slide_is_learned_from_whole_in_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     frozen = base()
     settings = OnlineSettings(learning_rate=1e-2, stability_weight=0.0, batch_size=4, max_steps=3)
-    learner = new_trainer(frozen, settings, seed=1)
+    learner = new_learners(frozen, settings, seed=1).adapter
     steps: list[list[int]] = []
     monkeypatch.setattr(learner, "_step", lambda _, rows, __: steps.append(rows.tolist()) or True)
     learner.learn(examples(frozen, n=40), 1)

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from dynmm_core.adapt.ranking import rank_targets
-from dynmm_core.baselines.window_popularity import PopularityRanking
+from dynmm_core.baselines.sparse_ranking import SharedScores
+from dynmm_core.metrics.ranking import METRICS, expected_metrics
 
 
 def brute(scores: np.ndarray, target: int, consumed: set[int]) -> tuple[int, int]:
@@ -40,7 +41,7 @@ def test_ranks_of_popularity_equal_a_full_sort() -> None:
     rows, items = 500, 40
     targets, consumed_rows, consumed_items, consumed = case(rows, items)
     scores = np.r_[99, np.random.default_rng(5).integers(0, 6, items)]
-    better, ties = PopularityRanking(scores).rank(targets, consumed_rows, consumed_items)
+    better, ties = SharedScores(scores).rank(targets, consumed_rows, consumed_items)
     expected = [brute(scores[1:], int(targets[row]), consumed[row]) for row in range(rows)]
     assert list(zip(better.tolist(), ties.tolist(), strict=True)) == expected
 
@@ -50,9 +51,7 @@ def test_a_constant_scorer_hits_ten_in_n() -> None:
     empty = np.zeros(0, np.int64)
     users, table = torch.ones(50, 4), torch.ones(items + 1, 4)
     found = rank_targets(users, table, np.arange(1, 51), empty, empty)
-    popular = PopularityRanking(np.ones(items + 1, np.int64)).metrics(np.arange(1, 51), empty, empty)
-    from dynmm_core.metrics.ranking import METRICS, expected_metrics
-
+    popular = expected_metrics(*SharedScores(np.ones(items + 1, np.int64)).rank(np.arange(1, 51), empty, empty))
     column = METRICS.index("hr@10")
     assert np.allclose(expected_metrics(*found)[:, column], 10 / items)
     assert np.allclose(popular[:, column], 10 / items)

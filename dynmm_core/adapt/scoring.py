@@ -1,0 +1,220 @@
+"""The one serving score: candidates of a request, their features, and the head that ranks them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynmm_core.adapt.session_evidence import SESSION_FEATURES, SessionEvidence
+from dynmm_core.baselines.contract import Requests
+from dynmm_core.baselines.session_knn import SessionKnnRanker
+from dynmm_core.evidence.candidate_features import (
+    ItemCounts,
+    item_feature_count,
+    item_features,
+    item_prior,
+    pair_feature_count,
+    pair_features,
+)
+from dynmm_core.evidence.candidates import NeighbourLists, gather_candidates, neighbour_lists, trend_list
+from dynmm_core.evidence.context import ContextCounts
+from dynmm_core.evidence.pair_counts import PairCounts
+from dynmm_core.model.head import OnlineHead
+from dynmm_core.model.head_trainer import HeadExamples
+
+ROWS_PER_BLOCK = 256
+NEAREST = 30
+NEAREST_POOL = 8_192
+NEGATIVES = 100
+LATENT_FEATURES = 2
+_TREND_HORIZONS = (0, 1, 2, 4, 5)
+
+
+def feature_count(horizons: int, decays: int, pair_columns: int, context_columns: int) -> int:
+    """Width of a candidate's features: the item's, the pairs', the latents', the sessions', the context's."""
+    own = item_feature_count(horizons, decays) + pair_feature_count(pair_columns)
+    return own + LATENT_FEATURES + SESSION_FEATURES + context_columns
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Ranks of the targets (n,): candidates that beat or equal each; better = -1 is a miss. ``examples``: to learn from."""
+
+    better: np.ndarray
+    ties: np.ndarray
+    examples: HeadExamples
+
+
+@dataclass(frozen=True)
+class ServingScore:
+    """A version as it serves: what was counted, frozen, latents z (num_items + 1, d), the head's averaged weights."""
+
+    counts: ItemCounts
+    pairs: PairCounts
+    context: ContextCounts
+    sessions: SessionKnnRanker
+    z: Tensor
+    head: OnlineHead
+
+    @cached_property
+    def trends(self) -> np.ndarray:
+        """Items at the top by any horizon or half-life: candidates of everybody."""
+        return trend_list(np.r_[self.counts.horizons[list(_TREND_HORIZONS)], self.counts.decayed[1:4]])
+
+    @cached_property
+    def prior(self) -> np.ndarray:
+        """Share of each item in the recent events (num_items + 1,)."""
+        return item_prior(self.counts)
+
+    @cached_property
+    def pool(self) -> np.ndarray:
+        """Items among which the nearest latents are looked for: all of a small catalogue, else those that are alive."""
+        every = np.arange(1, self.counts.num_items + 1)
+        if len(every) <= NEAREST_POOL:
+            return every
+        liveliest = np.argpartition(-self.counts.decayed[-1, 1:], NEAREST_POOL)[:NEAREST_POOL] + 1
+        return np.sort(liveliest)
+
+    @torch.no_grad()
+    def rank(
+        self, requests: Requests, context: np.ndarray, h: Tensor, state: Tensor, chosen: np.ndarray,
+        random: np.random.Generator, *, every: bool,
+    ) -> Ranked:  # fmt: skip
+        """Rank the targets of requests (n) among their candidates; ``chosen`` (n,) bool are those to make examples of.
+
+        Args:
+            context: (n, columns) codes; h: (n, d) user latents; state: (n, s) user features;
+            random: draws the examples' negatives.
+            every: False ranks the chosen requests alone; the others' better is -1.
+        """
+        lists = neighbour_lists(self.pairs, requests.recents.items, self.counts.num_items)
+        wanted = np.arange(len(requests)) if every else np.flatnonzero(chosen)
+        blocks = [wanted[start : start + ROWS_PER_BLOCK] for start in range(0, len(wanted), ROWS_PER_BLOCK)]
+        sessions = [SessionEvidence.of(*self.sessions.said(requests.take(rows)), len(rows)) for rows in blocks]
+        named = [one.best(len(rows)).ravel() for one, rows in zip(sessions, blocks, strict=True)]
+        table = _ItemTable(self.counts, self.context, [lists.items.ravel(), self.trends, self.pool, *named])
+        better, ties = np.full(len(requests), -1, np.int64), np.zeros(len(requests), np.int64)
+        consumed = _Consumed(requests)
+        examples = [HeadExamples.none(self.head.weight.shape[0], state.shape[1], NEGATIVES)]
+        for rows, alike in zip(blocks, sessions, strict=True):
+            block = self._features(requests, rows, context[rows], lists, alike, table, h[rows])
+            scores = self.head(block.features, state[rows]).masked_fill(block.items_t == 0, -torch.inf)
+            better[rows], ties[rows] = block.ranks(scores, requests.targets[rows], consumed)
+            examples.append(block.examples(requests.targets[rows], chosen[rows], state[rows], random))
+        return Ranked(better, ties, HeadExamples.joined(examples))
+
+    def _features(
+        self, requests: Requests, rows: np.ndarray, context: np.ndarray, lists: NeighbourLists, sessions: SessionEvidence,
+        table: "_ItemTable", h: Tensor,
+    ) -> "_Block":  # fmt: skip
+        recents = requests.recents.take(rows)
+        rule_columns = len(self.pairs.scales.rule_ms)
+        item_totals = self.pairs.totals(self.counts.num_items)[-1]
+        own = np.c_[self._nearest(h), sessions.best(len(rows))]
+        candidates = gather_candidates(recents, lists, self.trends, own, item_totals, rule_columns)
+        items = candidates.items
+        latent = torch.bmm(self.z[torch.from_numpy(items)], h[:, :, None]).squeeze(2)
+        margin = latent - latent.amax(1, keepdim=True) if items.shape[1] else latent
+        features = torch.cat(
+            [
+                torch.from_numpy(table.features(items)),
+                torch.from_numpy(pair_features(candidates, self.prior)),
+                latent[:, :, None] / 4.0,
+                margin[:, :, None] / 8.0,
+                torch.from_numpy(sessions.features(items)),
+                torch.from_numpy(table.context(context, items, self.prior[items])),
+            ],
+            dim=2,
+        )
+        return _Block(rows, items, features)
+
+    def _nearest(self, h: Tensor) -> np.ndarray:
+        pool = self.pool
+        if not len(pool):
+            return np.zeros((len(h), 0), np.int64)
+        near = (h @ self.z[torch.from_numpy(pool)].T).topk(min(NEAREST, len(pool)), dim=1).indices.numpy()
+        return np.asarray(pool[near])
+
+
+class _ItemTable:
+    """Item features, computed once for the items that may be candidates."""
+
+    def __init__(self, counts: ItemCounts, context: ContextCounts, parts: list[np.ndarray]) -> None:
+        possible = np.unique(np.concatenate([np.zeros(1, np.int64), *parts]))
+        self._row = np.zeros(counts.num_items + 1, np.int32)
+        self._row[possible] = np.arange(len(possible))
+        self._features = item_features(counts, possible)
+        self._context = context.table(self._row, len(possible))
+
+    def features(self, items: np.ndarray) -> np.ndarray:
+        """Features (…, f) of ``items`` (…)."""
+        return np.asarray(self._features[self._row[items]])
+
+    def context(self, context: np.ndarray, items: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """Context features (n, c, columns) of ``items`` (n, c) for requests in ``context`` (n, columns)."""
+        return self._context.features(context, self._row[items], prior)
+
+
+class _Consumed:
+    """Pairs (request, item that is no candidate there), by request."""
+
+    def __init__(self, requests: Requests) -> None:
+        order = np.argsort(requests.consumed_rows, kind="stable")
+        self._rows, self._items = requests.consumed_rows[order], requests.consumed_items[order]
+
+    def among(self, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Which candidates ``items`` (n, c), rising in a row with 0 behind the end, were consumed in their ``rows`` (n,)."""
+        low, high = np.searchsorted(self._rows, rows), np.searchsorted(self._rows, rows, "right")
+        sizes = high - low
+        local = np.repeat(np.arange(len(rows)), sizes)
+        at = np.repeat(low - (np.cumsum(sizes) - sizes), sizes) + np.arange(len(local))
+        found = np.zeros(items.size, bool)
+        width = items.shape[1]
+        ends = np.where(items > 0, items, 1 << 31)
+        keys = (np.arange(len(rows))[:, None] << 32 | ends).ravel()
+        wanted = local << 32 | self._items[at]
+        place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+        if len(keys):
+            found[place[keys[place] == wanted]] = True
+        return found.reshape(len(rows), width)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Requests ``rows`` (n,) with their candidates ``items`` (n, c) and features (n, c, f)."""
+
+    rows: np.ndarray
+    items: np.ndarray
+    features: Tensor
+
+    @cached_property
+    def items_t(self) -> Tensor:
+        return torch.from_numpy(self.items)
+
+    def ranks(self, scores: Tensor, targets: np.ndarray, consumed: _Consumed) -> tuple[np.ndarray, np.ndarray]:
+        """(better, ties) of each target among the candidates that were not consumed."""
+        hit = self.items == targets[:, None]
+        found = hit.any(1) & (targets > 0)
+        value = scores.numpy()
+        open_ = (self.items > 0) & ~hit & ~consumed.among(self.rows, self.items)
+        own = np.where(found, np.where(hit, value, 0.0).sum(1), np.inf)[:, None]
+        better = ((value > own) & open_).sum(1)
+        return np.where(found, better, -1), np.where(found, ((value == own) & open_).sum(1), 0)
+
+    def examples(self, targets: np.ndarray, chosen: np.ndarray, state: Tensor, random: np.random.Generator) -> HeadExamples:
+        """Examples of the chosen requests whose target is among their candidates, with sampled other candidates."""
+        hit = self.items == targets[:, None]
+        others = (self.items > 0).sum(1) - 1
+        rows = np.flatnonzero(chosen & hit.any(1) & (targets > 0) & (others > 0))
+        positive = hit[rows].argmax(1) if self.items.shape[1] else np.zeros(0, np.int64)
+        drawn = (random.random((len(rows), NEGATIVES)) * others[rows, None]).astype(np.int64)
+        drawn += drawn >= positive[:, None]
+        columns = torch.from_numpy(np.c_[positive, drawn])
+        at = torch.from_numpy(rows)
+        # Drawn with replacement and evenly: each stands for its share of the others.
+        log_q = np.log(NEGATIVES / others[rows])[:, None] * np.r_[0.0, np.ones(NEGATIVES)]
+        return HeadExamples(
+            self.features[at[:, None], columns].half(), state[at].clone(), torch.from_numpy(log_q.astype(np.float32))
+        )

@@ -1,0 +1,103 @@
+"""Everything that adapt has counted of the stream: facts alone, which the same slides always give again."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from dynmm_core.adapt.activity import ActivityCounters
+from dynmm_core.adapt.histories import Histories
+from dynmm_core.adapt.slide_events import SlideEvents
+from dynmm_core.baselines.contract import Facts, OnlineModel, Ranker
+from dynmm_core.baselines.models import build_model
+from dynmm_core.baselines.session_knn import SessionKnn, SessionKnnRanker, SessionKnnSettings
+from dynmm_core.evidence.context import ContextCounts
+from dynmm_core.evidence.pair_counts import PairCounts, PairScales
+from dynmm_core.evidence.panes import count_panes
+from dynmm_core.model.bundle import Choices, CutState
+
+HOUR_MS = 3_600_000
+CONTEXT_DECAY = 2  # clicks in one context are few: they count for longer than clicks anywhere
+_BLOCK_EVENTS = 50_000
+
+
+@dataclass
+class StreamState:
+    """Histories of the users, counts of items, of pairs and in each context, and the simple models, as of one moment."""
+
+    histories: Histories
+    counters: ActivityCounters
+    pairs: PairCounts
+    context: ContextCounts
+    sessions: SessionKnn
+    models: dict[str, OnlineModel] = field(default_factory=dict)
+
+    def observe(self, slide: SlideEvents) -> None:
+        """Take in the next slide."""
+        self.counters.observe(slide.panes, slide.item_idx, slide.event_time_ms)
+        self._observe(slide.slide_end_ms, slide.user_idx, slide.item_idx, slide.event_time_ms, slide.context)
+
+    def observe_past(self, cut: CutState, row: int, start_ms: int) -> None:
+        """Take in the first ``row`` events at once; the first slide begins at ``start_ms``."""
+        items, times = cut.item_idx[:row], cut.event_time_ms[:row]
+        self.counters.observe(count_panes(cut.user_idx[:row], items, times), items, times)
+        for start, stop, end_ms in blocks_of_hours(times, start_ms):
+            block = slice(start, stop)
+            self._observe(end_ms, cut.user_idx[block], items[block], times[block], cut.context[block])
+
+    def frozen_sessions(self, as_of_ms: int, num_items: int) -> SessionKnnRanker:
+        """Return what sessions say at ``as_of_ms``."""
+        return self.sessions.frozen(as_of_ms, num_items)[0]
+
+    def freeze_models(self, as_of_ms: int, num_items: int) -> dict[str, Ranker]:
+        """Return what each simple model says at ``as_of_ms``."""
+        return {name: model.freeze(as_of_ms, num_items) for name, model in self.models.items()}
+
+    def _observe(
+        self, end_ms: int, user_idx: np.ndarray, item_idx: np.ndarray, event_time_ms: np.ndarray, context: np.ndarray
+    ) -> None:
+        events = (user_idx, item_idx, event_time_ms)
+        recents = self.histories.recent_items.before(*events, within=True)
+        self.pairs.observe(item_idx, event_time_ms, recents, end_ms)
+        self.context.observe(context, item_idx, event_time_ms, end_ms)
+        facts = Facts(end_ms, *events, self.histories.session_positions(*events), recents)
+        for model in (self.sessions, *self.models.values()):
+            model.observe(facts)
+        self.histories.observe(*events)
+
+
+def blocks_of_hours(event_time_ms: np.ndarray, start_ms: int) -> Iterator[tuple[int, int, int]]:
+    """Cut events (n,) before the first slide into large blocks of whole hours: yield (start, stop, end of the block in ms).
+
+    The last block ends at ``start_ms`` where its hour would end later, since the first slide goes on from there.
+    """
+    number = event_time_ms // HOUR_MS
+    starts = np.flatnonzero(np.diff(number, prepend=-1))
+    block = starts // _BLOCK_EVENTS
+    edges = np.r_[starts[np.flatnonzero(np.diff(block, prepend=-1))], len(event_time_ms)]
+    for start, stop in pairwise(edges.tolist()):
+        yield start, stop, min(int(number[stop - 1] + 1) * HOUR_MS, start_ms)
+
+
+def new_state(
+    base_items: int, max_length: int, choices: Choices, context_columns: int, models: Mapping[str, Mapping[str, int]]
+) -> StreamState:
+    """Return a state that has seen nothing.
+
+    Args:
+        base_items: items that the base knows are 1 … base_items; max_length: items that a base state may depend on;
+        models: the simple models to keep, by name with their settings.
+    """
+    counters = ActivityCounters(choices.half_lives_ms, base_items)
+    pairs = PairCounts(PairScales.around(choices.rule_half_life_ms))
+    simple: dict[str, OnlineModel] = {name: build_model(name, settings) for name, settings in models.items()}
+    context = ContextCounts(context_columns, choices.half_lives_ms[CONTEXT_DECAY])
+    sessions = SessionKnn(SessionKnnSettings(choices.half_lives_ms[0]))
+    return StreamState(Histories(base_items, max_length), counters, pairs, context, sessions, simple)
+
+
+def state_at(cut: CutState, row: int, start_ms: int, empty: StreamState) -> StreamState:
+    """Return ``empty`` after it has taken in the first ``row`` events; the first slide begins at ``start_ms``."""
+    empty.observe_past(cut, row, start_ms)
+    return empty

@@ -1,0 +1,105 @@
+"""What a request says of itself, such as region or device: as codes, and which items are clicked where."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dynmm_core.evidence.decayed_table import DecayedTable
+
+MOST_VALUES = 63
+MOST_COLUMNS = 6
+_CODE_BITS = 6
+_PRIOR = 20.0
+
+
+@dataclass(frozen=True)
+class ContextColumns:
+    """Columns of the log with the values that have a code: the k-th of them is k + 1, 0 is none or any other."""
+
+    values: Mapping[str, tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def encode(self, table: pa.Table) -> np.ndarray:
+        """Return the codes (n, columns) int64 of a table's rows; a column that it lacks is 0."""
+        codes = np.zeros((table.num_rows, len(self.values)), np.int64)
+        for place, (name, values) in enumerate(self.values.items()):
+            if name in table.column_names:
+                found = pc.index_in(table[name].cast(pa.string()), value_set=pa.array(values, pa.string()))
+                codes[:, place] = found.fill_null(-1).to_numpy().astype(np.int64) + 1
+        return codes
+
+
+def choose_context(table: pa.Table) -> ContextColumns:
+    """Return the columns of ``table`` that have between 2 and MOST_VALUES values, the first MOST_COLUMNS of them."""
+    chosen: dict[str, tuple[str, ...]] = {}
+    for name in table.column_names:
+        counted = pc.value_counts(table[name].combine_chunks()) if table.num_rows else []
+        pairs = [(-one["counts"].as_py(), str(one["values"].as_py())) for one in counted if one["values"].is_valid]
+        if 2 <= len(pairs) <= MOST_VALUES and len(chosen) < MOST_COLUMNS:
+            chosen[name] = tuple(value for _, value in sorted(pairs))
+    return ContextColumns(chosen)
+
+
+class ContextCounts:
+    """Decayed clicks per item in each context.
+
+    Args:
+        columns: how many columns the codes have; half_life_ms: of a click.
+    """
+
+    def __init__(self, columns: int, half_life_ms: int) -> None:
+        self.columns = columns
+        self._table = DecayedTable((half_life_ms,))
+
+    def frozen(self, as_of_ms: int) -> "ContextCounts":
+        """Return the counts as they stand at ``as_of_ms``; later slides do not change them."""
+        frozen = copy.copy(self)
+        frozen._table = self._table.frozen(as_of_ms)
+        return frozen
+
+    def observe(self, context: np.ndarray, item_idx: np.ndarray, event_time_ms: np.ndarray, as_of_ms: int) -> None:
+        """Take in one slide's events: codes (n, columns), items (n,), times (n,)."""
+        rows = _rows(context).ravel()
+        items, times = np.repeat(item_idx, self.columns), np.repeat(event_time_ms, self.columns)
+        self._table.add(rows, items, times, np.ones((1, len(rows))), as_of_ms)
+
+    def table(self, place: np.ndarray, places: int) -> "ContextTable":
+        """Return the counts of some items: ``place`` (num_items + 1,) says in which of ``places`` each lies, 0 in none."""
+        size = self.columns << _CODE_BITS
+        found = self._table.rows(np.arange(size))
+        counts = np.zeros((size, places), np.float32)
+        row, known = np.repeat(np.arange(size), np.diff(found.starts)), found.items < len(place)
+        counts[row[known], place[found.items[known]]] = found.values[0, known]
+        counts[:, 0] = 0.0
+        return ContextTable(counts, self._table.totals(max(size - 1, 0))[0][:size])
+
+
+@dataclass(frozen=True)
+class ContextTable:
+    """Clicks of some items in each context (contexts, places), and of all items (contexts,)."""
+
+    counts: np.ndarray
+    totals: np.ndarray
+
+    def features(self, context: np.ndarray, places: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """Return log((c + 20 p) / (total + 20) / p) (n, c, columns): how much likelier an item is here than anywhere.
+
+        Args:
+            context: codes (n, columns); places (n, c) of the candidates; prior (n, c): p, their share in all events.
+        """
+        features = np.empty((*places.shape, context.shape[1]), np.float32)
+        for column, rows in enumerate(_rows(context).T):
+            share = (self.counts[rows[:, None], places] + _PRIOR * prior) / (self.totals[rows][:, None] + _PRIOR)
+            features[:, :, column] = np.log(share / prior) / 2.0
+        return features
+
+
+def _rows(context: np.ndarray) -> np.ndarray:
+    """The table's row of each code: (n, columns)."""
+    return np.asarray((np.arange(context.shape[1]) << _CODE_BITS) + context)

@@ -1,0 +1,111 @@
+"""Decayed counts in a sparse table: rows of columns, each cell with one value per half-life."""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+
+KEY_SHIFT = 32
+_COLUMN_MASK = (1 << KEY_SHIFT) - 1
+_REBASE_HALF_LIVES = 64.0
+_FORGOTTEN = 1e-3
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Some rows of a table: row r has ``items[starts[r]:starts[r + 1]]``, rising; ``values`` (half-lives, m) float32."""
+
+    starts: np.ndarray
+    items: np.ndarray
+    values: np.ndarray
+
+
+class DecayedTable:
+    """Cells (row, item) in the order of their keys; a count made at t weighs 2^(-(as_of - t) / half-life).
+
+    Adding replaces arrays and writes into none, so that :meth:`frozen` costs nothing. Values are kept relative to a moment that
+    moves seldom, so that neither does time passing.
+
+    Args:
+        half_lives_ms: one value per cell each, above 0.
+    """
+
+    def __init__(self, half_lives_ms: tuple[int, ...]) -> None:
+        self._half_lives = np.array(half_lives_ms, np.float64)
+        self._keys = np.zeros(0, np.int64)
+        self._values = np.zeros((len(half_lives_ms), 0), np.float32)
+        self._totals = np.zeros((len(half_lives_ms), 1), np.float64)
+        self._reference_ms: int | None = None
+        self.as_of_ms = 0
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def frozen(self, as_of_ms: int | None = None) -> "DecayedTable":
+        """Return the table as it stands at ``as_of_ms``, by default where it is; what is added later does not change it."""
+        frozen = copy.copy(self)
+        frozen.as_of_ms = self.as_of_ms if as_of_ms is None else as_of_ms
+        return frozen
+
+    def add(self, rows: np.ndarray, items: np.ndarray, event_time_ms: np.ndarray, weights: np.ndarray, as_of_ms: int) -> None:
+        """Move to ``as_of_ms`` and add counts (n,) of that time or earlier; ``weights`` (half-lives, n)."""
+        self.as_of_ms = as_of_ms
+        if not len(rows):
+            return
+        reference_ms = self._rebase()
+        keys, inverse = np.unique(rows.astype(np.int64) << KEY_SHIFT | items, return_inverse=True)
+        age = event_time_ms - reference_ms
+        values = np.stack(
+            [
+                np.bincount(inverse, weight * np.exp2(age / half_life), len(keys)).astype(np.float32)
+                for weight, half_life in zip(weights, self._half_lives, strict=True)
+            ]
+        )
+        self._add_totals(keys, values)
+        at = np.searchsorted(self._keys, keys)
+        known = np.zeros(len(keys), bool)
+        inside = at < len(self._keys)
+        known[inside] = self._keys[at[inside]] == keys[inside]
+        grown = self._values.copy()
+        grown[:, at[known]] += values[:, known]
+        self._keys = np.insert(self._keys, at[~known], keys[~known])
+        self._values = np.insert(grown, at[~known], values[:, ~known], axis=1)
+
+    def rows(self, rows: np.ndarray) -> TableRows:
+        """Return distinct ``rows`` (r,), values decayed to ``as_of_ms``."""
+        low = np.searchsorted(self._keys, rows.astype(np.int64) << KEY_SHIFT)
+        high = np.searchsorted(self._keys, (rows.astype(np.int64) + 1) << KEY_SHIFT)
+        sizes = high - low
+        starts = np.r_[0, np.cumsum(sizes)]
+        at = np.repeat(low - starts[:-1], sizes) + np.arange(starts[-1])
+        return TableRows(starts, self._keys[at] & _COLUMN_MASK, self._values[:, at] * self._now()[:, None])
+
+    def totals(self, last_row: int) -> np.ndarray:
+        """Return the sums over each of the rows 0 … last_row (half-lives, last_row + 1) float32, decayed to ``as_of_ms``."""
+        totals = self._totals[:, : last_row + 1]
+        totals = np.pad(totals, ((0, 0), (0, last_row + 1 - totals.shape[1])))
+        return np.asarray((totals * self._now()[:, None]).astype(np.float32))
+
+    def _now(self) -> np.ndarray:
+        reference_ms = self.as_of_ms if self._reference_ms is None else self._reference_ms
+        return np.asarray(np.exp2((reference_ms - self.as_of_ms) / self._half_lives).astype(np.float32))
+
+    def _rebase(self) -> int:
+        """Move the reference moment before the shortest half-life overflows; forget what has faded."""
+        if self._reference_ms is None:
+            self._reference_ms = self.as_of_ms
+        if (self.as_of_ms - self._reference_ms) / self._half_lives.min() > _REBASE_HALF_LIVES:
+            factor = np.exp2((self._reference_ms - self.as_of_ms) / self._half_lives)[:, None]
+            values = (self._values * factor).astype(np.float32)
+            keep = values.max(axis=0) > _FORGOTTEN
+            self._keys, self._values = self._keys[keep], values[:, keep]
+            self._totals = self._totals * factor
+            self._reference_ms = self.as_of_ms
+        return self._reference_ms
+
+    def _add_totals(self, keys: np.ndarray, values: np.ndarray) -> None:
+        rows = keys >> KEY_SHIFT
+        have, size = self._totals.shape[1], int(rows[-1]) + 1
+        grown = max(size, 2 * have) if size > have else have
+        padded = np.pad(self._totals, ((0, 0), (0, grown - have)))
+        self._totals = padded + np.stack([np.bincount(rows, column, grown) for column in values])

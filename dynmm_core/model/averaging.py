@@ -1,0 +1,12 @@
+"""The exponential average of the weights that serves."""
+
+import torch
+
+
+@torch.no_grad()
+def average_into(serving: torch.nn.Module, raw: torch.nn.Module, updates: int, decay: float) -> None:
+    """Move ``serving`` towards ``raw`` after the ``updates``-th update; its memory grows up to ``decay``."""
+    # Warm-up: a plain decay of .99 would serve the initial weights for the first hundred updates.
+    current = min(decay, (1 + updates) / (10 + updates))
+    for served, learned in zip(serving.parameters(), raw.parameters(), strict=True):
+        served.lerp_(learned, 1.0 - current)

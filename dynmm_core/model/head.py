@@ -1,0 +1,43 @@
+"""The online head: a score per candidate from its features, with weights that depend on the user's state."""
+
+import torch
+from torch import Tensor, nn
+
+HIDDEN = 32
+
+
+class OnlineHead(nn.Module):
+    """S(u, i) = Σ_f F_f(u, i) · (w_f + (U B)_f) + MLP([F, U]), whose second part is zero at first.
+
+    Args:
+        features: width f of a candidate's features; state: width s of the request's.
+    """
+
+    def __init__(self, features: int, state: int, hidden: int = HIDDEN) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(features))
+        self.by_state = nn.Parameter(torch.zeros(state, features))
+        self.w1 = nn.Linear(features + state, hidden)
+        self.w2 = nn.Linear(hidden, 1, bias=False)
+
+    def initialise(self, weight: Tensor, generator: torch.Generator) -> None:
+        """Start from the linear ``weight`` (f,); draw W₁ from ``generator``; all else is zero."""
+        bound = 1.0 / self.w1.in_features**0.5
+        with torch.no_grad():
+            self.weight.copy_(weight)
+            self.w1.weight.uniform_(-bound, bound, generator=generator)
+            for parameter in (self.by_state, self.w1.bias, self.w2.weight):
+                parameter.zero_()
+
+    def linear_parameters(self) -> list[nn.Parameter]:
+        """The weights of the linear part."""
+        return [self.weight, self.by_state]
+
+    def forward(self, features: Tensor, state: Tensor) -> Tensor:
+        """Return the scores (n, c) of candidates ``features`` (n, c, f) of requests in ``state`` (n, s)."""
+        weight = self.weight + state @ self.by_state
+        linear = torch.bmm(features, weight[:, :, None]).squeeze(2)
+        of_features, of_state = self.w1.weight[:, : features.shape[2]], self.w1.weight[:, features.shape[2] :]
+        hidden = torch.relu(features @ of_features.T + (state @ of_state.T + self.w1.bias)[:, None, :])
+        scores: Tensor = linear + self.w2(hidden).squeeze(2)
+        return scores

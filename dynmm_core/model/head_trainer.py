@@ -1,0 +1,176 @@
+"""The head's trainer: a few softmax steps per slide over new and rehearsed requests, an average of its weights for serving."""
+
+import copy
+import json
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+from torch.nn import functional as F
+
+from dynmm_core.model.averaging import average_into
+from dynmm_core.model.head import OnlineHead
+from dynmm_core.randomness import torch_generator
+
+
+@dataclass(frozen=True)
+class HeadExamples:
+    """Requests to learn from, with the features of their time: the positive is candidate 0, the others were sampled.
+
+    features (n, 1 + k, f) float16; state (n, s) float32; log_q (n, 1 + k) float32, the log-probability times k with which each
+    negative was drawn, 0 for the positive.
+    """
+
+    features: Tensor
+    state: Tensor
+    log_q: Tensor
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def rows(self, rows: Tensor) -> "HeadExamples":
+        """Those of ``rows`` (m,)."""
+        return HeadExamples(self.features[rows], self.state[rows], self.log_q[rows])
+
+    @classmethod
+    def none(cls, features: int, state: int, negatives: int) -> "HeadExamples":
+        """No examples, of these widths."""
+        return cls(torch.zeros(0, 1 + negatives, features).half(), torch.zeros(0, state), torch.zeros(0, 1 + negatives))
+
+    @classmethod
+    def joined(cls, parts: Sequence["HeadExamples"]) -> "HeadExamples":
+        """All of ``parts``, of one width, one behind the other."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """How the head learns: AdamW, ``steps`` over a slide's new examples and ``rehearsed`` kept ones, the gradient clipped.
+
+    ``kept_per_slide`` examples of a slide go into the memory, which holds those of the newest slides up to ``capacity``.
+    """
+
+    linear_lr: float = 1e-2
+    mlp_lr: float = 3e-3
+    steps: int = 4
+    rehearsed: int = 512
+    kept_per_slide: int = 512
+    capacity: int = 2_048
+    clip_norm: float = 1.0
+    ema_decay: float = 0.99
+
+
+class HeadTrainer:
+    """Learns the head slide by slide; its whole state goes to bytes and back, the memory in one part per slide.
+
+    Args:
+        head: initialised; seed: names every draw together with the slide.
+    """
+
+    def __init__(self, head: OnlineHead, settings: HeadSettings, seed: int) -> None:
+        self.head, self.settings, self.seed = head, settings, seed
+        self.serving = copy.deepcopy(head).requires_grad_(False)
+        linear = head.linear_parameters()
+        rest = [parameter for parameter in head.parameters() if all(parameter is not one for one in linear)]
+        self._optimiser = torch.optim.AdamW(
+            [{"params": linear, "lr": settings.linear_lr}, {"params": rest, "lr": settings.mlp_lr}], weight_decay=0.0
+        )
+        self._memory: deque[tuple[int, HeadExamples]] = deque()
+        self.updates = 0
+
+    def learn(self, examples: HeadExamples, slide_end_ms: int) -> bool:
+        """Learn from one slide and remember some of it; return False if the update was rejected and everything went back.
+
+        An update is rejected when a loss or a weight is not finite.
+        """
+        if not len(examples):
+            return True
+        before = self._weights()
+        generator = torch_generator(self.seed, slide_end_ms, "head")
+        batch = HeadExamples.joined([examples, *self._rehearsed(generator)])
+        accepted = all(self._step(batch) for _ in range(self.settings.steps))
+        accepted = accepted and all(bool(torch.isfinite(one).all()) for one in self.head.parameters())
+        if not accepted:
+            self._restore(before)
+        else:
+            self._remember(examples, slide_end_ms, generator)
+        return accepted
+
+    def settle(self, updates: int, slide_end_ms: int) -> None:
+        """Go on learning from the memory alone until there have been so many updates: a short past is gone over again."""
+        generator = torch_generator(self.seed, slide_end_ms, "head-settle")
+        while self._memory and self.updates < updates:
+            (batch,) = self._rehearsed(generator)
+            if not self._step(batch):
+                raise FloatingPointError("head: its loss is not finite")
+
+    def _step(self, batch: HeadExamples) -> bool:
+        scores = self.head(batch.features.float(), batch.state) - batch.log_q
+        loss = F.cross_entropy(scores, torch.zeros(len(batch), dtype=torch.long, device=scores.device))
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.head.parameters(), self.settings.clip_norm)
+        self._optimiser.step()
+        self.updates += 1
+        average_into(self.serving, self.head, self.updates, self.settings.ema_decay)
+        return bool(torch.isfinite(loss.detach()))
+
+    def _rehearsed(self, generator: torch.Generator) -> list[HeadExamples]:
+        if not self._memory:
+            return []
+        kept = HeadExamples.joined([part for _, part in self._memory])
+        return [kept.rows(torch.randperm(len(kept), generator=generator)[: self.settings.rehearsed])]
+
+    def _remember(self, examples: HeadExamples, slide_end_ms: int, generator: torch.Generator) -> None:
+        rows = torch.randperm(len(examples), generator=generator)[: self.settings.kept_per_slide]
+        self._memory.append((slide_end_ms, examples.rows(rows)))
+        kept = sum(len(part) for _, part in self._memory)
+        while kept - len(self._memory[0][1]) >= self.settings.capacity:
+            kept -= len(self._memory.popleft()[1])
+
+    def to_bytes(self) -> dict[str, bytes]:
+        """Return the complete state: raw and averaged weights, optimiser moments, updates, and the memory slide by slide."""
+        state = self._weights()
+        for slide_end_ms, part in self._memory:
+            tensors = {field.name: getattr(part, field.name).contiguous() for field in fields(part)}
+            state[f"head-memory-{slide_end_ms}.safetensors"] = save_tensors(tensors)
+        return state
+
+    def from_bytes(self, state: dict[str, bytes]) -> None:
+        """Restore what :meth:`to_bytes` returned."""
+        self._restore(state)
+        prefix, suffix = "head-memory-", ".safetensors"
+        ends = sorted(int(name.removeprefix(prefix).removesuffix(suffix)) for name in state if name.startswith(prefix))
+        self._memory = deque((end, HeadExamples(**load_tensors(state[f"{prefix}{end}{suffix}"]))) for end in ends)
+
+    def _weights(self) -> dict[str, bytes]:
+        moments = {
+            f"{index}.{name}": value.contiguous()
+            for index, state in self._optimiser.state_dict()["state"].items()
+            for name, value in state.items()
+        }
+        return {
+            "head.safetensors": save_tensors(_contiguous(self.head)),
+            "head-serving.safetensors": save_tensors(_contiguous(self.serving)),
+            "head-optimiser.safetensors": save_tensors(moments),
+            "head.json": json.dumps({"updates": self.updates}).encode(),
+        }
+
+    def _restore(self, state: dict[str, bytes]) -> None:
+        self.head.load_state_dict(load_tensors(state["head.safetensors"]))
+        self.serving.load_state_dict(load_tensors(state["head-serving.safetensors"]))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in load_tensors(state["head-optimiser.safetensors"]).items():
+            index, name = key.split(".", 1)
+            moments.setdefault(int(index), {})[name] = value
+        groups = self._optimiser.state_dict()["param_groups"]
+        self._optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self.updates = int(json.loads(state["head.json"])["updates"])
+
+
+def _contiguous(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}

@@ -1,0 +1,140 @@
+"""Recents, decayed tables, pairs, candidates and context against their definitions, spelled out event by event."""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynmm_core.evidence.candidates import QUERY_ITEMS, gather_candidates, neighbour_lists, trend_list
+from dynmm_core.evidence.context import ContextCounts
+from dynmm_core.evidence.decayed_table import DecayedTable
+from dynmm_core.evidence.pair_counts import REVERSE_WEIGHT, PairCounts, PairScales
+from dynmm_core.evidence.recents import RECENT_ITEMS, RecentItems, Recents
+
+HOUR_MS = 3_600_000
+SLIDES = st.lists(
+    st.lists(st.tuples(st.integers(1, 4), st.integers(1, 6)), min_size=1, max_size=25), min_size=1, max_size=4
+)  # of (user, item)
+
+
+def columns(slide: list[tuple[int, int]], number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    users, items = (np.array(column) for column in zip(*slide, strict=True))
+    return users, items, number * HOUR_MS + np.arange(len(slide)) * 60_000
+
+
+@given(SLIDES, st.booleans())
+@settings(deadline=None, max_examples=60)
+def test_recents_are_the_newest_items_before_each_event(log: list[list[tuple[int, int]]], within: bool) -> None:
+    recent_items, past = RecentItems(), defaultdict(list)
+    for number, slide in enumerate(log):
+        users, items, times = columns(slide, number)
+        found = recent_items.before(users, items, times, within=within)
+        for row, (user, item) in enumerate(slide):
+            if not within:
+                past_of = past[user]
+            else:
+                past_of = past[user] + [(i, t) for (u, i), t in zip(slide[:row], times[:row].tolist(), strict=True) if u == user]
+            newest = past_of[::-1][:RECENT_ITEMS]
+            assert found.items[row].tolist() == [i for i, _ in newest] + [0] * (RECENT_ITEMS - len(newest))
+            assert found.time_ms[row, : len(newest)].tolist() == [t for _, t in newest]
+            assert item == items[row]
+        recent_items.observe(users, items, times)
+        for user, item, time in zip(users.tolist(), items.tolist(), times.tolist(), strict=True):
+            past[user].append((item, time))
+
+
+def test_a_table_decays_forgets_and_is_not_changed_by_what_comes_later() -> None:
+    table = DecayedTable((HOUR_MS, 10 * HOUR_MS))
+    table.add(np.array([3, 3, 1]), np.array([2, 2, 9]), np.array([0, HOUR_MS, 0]), np.ones((2, 3)), HOUR_MS)
+    rows = table.rows(np.array([1, 2, 3]))
+    assert rows.starts.tolist() == [0, 1, 1, 2] and rows.items.tolist() == [9, 2]
+    assert rows.values[0].tolist() == [0.5, 1.5]
+    assert table.totals(4)[0].tolist() == [0.0, 0.5, 0.0, 1.5, 0.0]
+    frozen, later = table.frozen(), 200 * HOUR_MS
+    table.add(np.array([5]), np.array([5]), np.array([later]), np.ones((2, 1)), later)
+    assert len(table) == 1, "what has faded by every half-life is forgotten"
+    assert table.rows(np.array([5])).values[:, 0].tolist() == [1.0, 1.0]
+    assert frozen.rows(np.array([3])).values[0].tolist() == [1.5] and len(frozen) == 2
+    assert frozen.frozen(2 * HOUR_MS).rows(np.array([3])).values[0].tolist() == [0.75]
+
+
+@given(SLIDES)
+@settings(deadline=None, max_examples=40)
+def test_pairs_are_the_weighted_decayed_sums_of_their_definition(log: list[list[tuple[int, int]]]) -> None:
+    scales = PairScales((HOUR_MS,), (3 * HOUR_MS,), 10 * 60_000, 2 * HOUR_MS)
+    pairs, recent_items = PairCounts(scales), RecentItems()
+    events: list[tuple[int, int, int]] = []
+    for number, slide in enumerate(log):
+        users, items, times = columns(slide, number)
+        before = recent_items.before(users, items, times, within=True)
+        pairs.observe(items, times, before, (number + 1) * HOUR_MS)
+        recent_items.observe(users, items, times)
+        events += zip(users.tolist(), items.tolist(), times.tolist(), strict=True)
+    as_of = len(log) * HOUR_MS
+    expected: dict[tuple[int, int], np.ndarray] = defaultdict(lambda: np.zeros(2))
+    for user in {u for u, _, _ in events}:
+        own = [(i, t) for u, i, t in events if u == user]
+        for at, (item, time) in enumerate(own):
+            for lag, (other, then) in enumerate(own[max(0, at - RECENT_ITEMS) : at][::-1]):
+                if other == item or time - then >= scales.co_click_gap_ms:
+                    continue
+                near = lag < 2 and time - then < scales.rule_gap_ms
+                rule = near / (lag + 1) * 2.0 ** ((time - as_of) / HOUR_MS)
+                both = 1 / (1 + 0.15 * lag) * 2.0 ** ((time - as_of) / (3 * HOUR_MS))
+                expected[other, item] += np.array([rule, both])
+                expected[item, other] += np.array([0.0, REVERSE_WEIGHT * both])
+    every = np.arange(7)
+    rows = pairs.neighbours(every)
+    found = {
+        (int(row), int(item)): rows.values[:, at]
+        for row in every
+        for at, item in zip(
+            range(rows.starts[row], rows.starts[row + 1]), rows.items[rows.starts[row] : rows.starts[row + 1]], strict=True
+        )
+    }
+    assert set(found) == set(expected)
+    for key, value in expected.items():
+        assert found[key] == pytest.approx(value, rel=1e-4, abs=1e-6)
+    totals = pairs.totals(6)
+    for row in every:
+        assert totals[:, row] == pytest.approx(sum((v for (r, _), v in expected.items() if r == row), np.zeros(2)), rel=1e-4)
+
+
+def test_candidates_are_the_union_of_the_lists_with_their_sums() -> None:
+    scales = PairScales((HOUR_MS,), (HOUR_MS,), HOUR_MS, HOUR_MS)
+    pairs, recent_items = PairCounts(scales), RecentItems()
+    users, items = np.array([1, 1, 2, 2, 3, 3]), np.array([1, 2, 1, 3, 4, 2])
+    times = np.arange(6) * 1_000
+    pairs.observe(items, times, recent_items.before(users, items, times, within=True), 6_000)
+    queries = np.zeros((3, RECENT_ITEMS), np.int64)
+    queries[0, 0], queries[1, :2] = 1, (2, 1)
+    lists = neighbour_lists(pairs, queries, num_items=5, size=2)
+    found = gather_candidates(
+        Recents(queries, np.zeros_like(queries)), lists, np.array([5]), np.array([[0], [3], [0]]), pairs.totals(5)[-1], 1
+    )
+    assert found.items.tolist() == [[2, 3, 5, 0, 0], [1, 2, 3, 4, 5], [5, 0, 0, 0, 0]]
+    # Of the second request 2 is the newest item, 1 the one before: 3 follows 1 once, at half its weight; co-click at 1 / 1.15.
+    assert found.sums[1, :, 0] == pytest.approx([0.0, 0.5, 0.5, 0.0, 0.0], rel=1e-2)
+    assert found.sums[1, 2, 1] == pytest.approx(1 / 1.15, rel=1e-2)
+    assert found.totals[0] == pytest.approx([2.0, 2.0], rel=1e-2)
+    assert (found.cosine > 0).tolist() == (found.sums[:, :, 1] > 0).tolist()
+    assert QUERY_ITEMS <= RECENT_ITEMS
+
+
+def test_the_trend_list_unites_the_best_of_every_row() -> None:
+    assert trend_list(np.array([[9, 1, 5, 0, 0], [9, 0, 0, 3, 0]]), size=1).tolist() == [2, 3]
+    assert trend_list(np.zeros((2, 4))).tolist() == []
+
+
+def test_context_says_how_much_likelier_an_item_is_there() -> None:
+    counts = ContextCounts(2, HOUR_MS)
+    codes = np.array([[1, 0], [1, 2], [2, 2]])
+    counts.observe(codes, np.array([1, 1, 2]), np.full(3, HOUR_MS), HOUR_MS)
+    place = np.array([0, 1, 2])
+    table = counts.frozen(HOUR_MS).table(place, 3)
+    prior = np.full((1, 2), 0.5, np.float32)
+    features = table.features(np.array([[1, 2]]), np.array([[1, 2]]), prior)
+    assert features[0, :, 0] == pytest.approx([np.log(12 / 22 / 0.5) / 2, np.log(10 / 22 / 0.5) / 2], rel=1e-5)
+    assert features[0, :, 1] == pytest.approx([0.0, 0.0], abs=1e-6)

@@ -1,0 +1,113 @@
+"""The online head: what it starts as, that it learns, what it remembers, and that nothing of it is lost in bytes."""
+
+import numpy as np
+import pytest
+import torch
+
+from dynmm_core.model.head import OnlineHead
+from dynmm_core.model.head_trainer import HeadExamples, HeadSettings, HeadTrainer
+from dynmm_core.randomness import torch_generator
+
+FEATURES, STATE, NEGATIVES = 6, 3, 10
+
+
+def trainer(seed: int = 0, **settings: float) -> HeadTrainer:
+    head = OnlineHead(FEATURES, STATE)
+    head.initialise(torch.tensor([1.0] + [0.0] * (FEATURES - 1)), torch_generator(seed, 0, "head"))
+    return HeadTrainer(head, HeadSettings(**settings), seed)  # type: ignore[arg-type]
+
+
+def examples(rows: int, seed: int = 0) -> HeadExamples:
+    """Requests whose positive is known by feature 1 where the first state is on, else by feature 2."""
+    rng = np.random.default_rng(seed)
+    features, state = rng.normal(size=(rows, 1 + NEGATIVES, FEATURES)), rng.integers(0, 2, (rows, STATE)).astype(np.float32)
+    features[np.arange(rows), 0, np.where(state[:, 0] > 0, 1, 2)] += 3.0
+    log_q = np.zeros((rows, 1 + NEGATIVES), np.float32)
+    return HeadExamples(torch.from_numpy(features).half(), torch.from_numpy(state), torch.from_numpy(log_q))
+
+
+def hits(head: OnlineHead, data: HeadExamples) -> float:
+    with torch.no_grad():
+        return float((head(data.features.float(), data.state).argmax(1) == 0).float().mean())
+
+
+def test_it_starts_as_the_linear_score_it_is_given() -> None:
+    data = examples(20)
+    with torch.no_grad():
+        scores = trainer().head(data.features.float(), data.state)
+    assert torch.equal(scores, data.features[:, :, 0].float())
+
+
+def test_it_learns_weights_that_depend_on_the_state() -> None:
+    learner, fresh = trainer(), examples(500, seed=99)
+    before = hits(learner.serving, fresh)
+    for slide in range(40):
+        assert learner.learn(examples(200, seed=slide), slide)
+    assert hits(learner.serving, fresh) > before + 0.4
+    weight = (learner.head.weight + learner.head.by_state[0]).detach()
+    assert weight[1] > learner.head.weight[1] + 0.2 > learner.head.by_state[0, 2] + 0.2
+
+
+def test_the_same_seed_and_slides_give_the_same_bytes_whatever_came_between() -> None:
+    whole, first = trainer(), trainer()
+    for slide in range(6):
+        whole.learn(examples(50, slide), slide)
+    for slide in range(3):
+        first.learn(examples(50, slide), slide)
+    second = trainer(seed=0)
+    second.from_bytes(first.to_bytes())
+    assert second.to_bytes() == first.to_bytes()
+    for slide in range(3, 6):
+        second.learn(examples(50, slide), slide)
+    assert second.to_bytes() == whole.to_bytes()
+
+
+def test_the_memory_holds_the_newest_slides_and_unchanged_parts_stay_the_same_bytes() -> None:
+    learner = trainer(kept_per_slide=10, capacity=35)
+    for slide in range(3):
+        learner.learn(examples(20, slide), slide)
+    early = {name: part for name, part in learner.to_bytes().items() if "memory" in name}
+    for slide in range(3, 8):
+        learner.learn(examples(20, slide), slide)
+    late = {name: part for name, part in learner.to_bytes().items() if "memory" in name}
+    assert sorted(late) == [f"head-memory-{slide}.safetensors" for slide in (4, 5, 6, 7)]
+    assert sorted(early) == [f"head-memory-{slide}.safetensors" for slide in (0, 1, 2)]
+
+
+def test_an_update_that_is_not_finite_is_rejected_and_leaves_nothing_behind() -> None:
+    learner = trainer()
+    learner.learn(examples(50), 0)
+    before, broken = learner.to_bytes(), examples(50, 1)
+    broken.features[3, 2, 1] = torch.inf
+    assert not learner.learn(broken, 1)
+    assert learner.to_bytes() == before
+    assert learner.learn(examples(50, 2), 2)
+
+
+def test_a_slide_without_examples_changes_nothing() -> None:
+    learner = trainer()
+    before = learner.to_bytes()
+    assert learner.learn(HeadExamples.none(FEATURES, STATE, NEGATIVES), 0)
+    assert learner.to_bytes() == before
+
+
+def test_settling_goes_on_until_there_have_been_so_many_updates() -> None:
+    learner = trainer(steps=2)
+    learner.learn(examples(100), 0)
+    before = hits(learner.serving, examples(500, 99))
+    learner.settle(60, 0)
+    assert learner.updates == 60
+    assert hits(learner.serving, examples(500, 99)) > before
+    learner.settle(10, 0)
+    assert learner.updates == 60
+
+
+def test_sampled_candidates_are_weighed_by_how_they_were_drawn() -> None:
+    """The sampled loss estimates the softmax over all candidates."""
+    rng = np.random.default_rng(0)
+    scores, size = rng.normal(size=40), 20_000
+    full = float(np.log(np.exp(scores).sum()) - scores[0])
+    others = len(scores) - 1
+    drawn = scores[1 + rng.integers(0, others, size)]
+    estimate = float(np.log(np.exp(scores[0]) + np.exp(drawn - np.log(size / others)).sum()) - scores[0])
+    assert estimate == pytest.approx(full, abs=0.02)

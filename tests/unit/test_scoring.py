@@ -1,0 +1,121 @@
+"""The serving score: ranks among candidates, who is none, and the examples that are made on the way."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dynmm_core.adapt.scoring import NEGATIVES, ServingScore, feature_count
+from dynmm_core.baselines.contract import Facts, Requests
+from dynmm_core.baselines.session_knn import SessionKnn, SessionKnnSettings
+from dynmm_core.evidence.candidate_features import ItemCounts
+from dynmm_core.evidence.context import ContextCounts
+from dynmm_core.evidence.pair_counts import PairCounts, PairScales
+from dynmm_core.evidence.recents import RECENT_ITEMS, Recents
+from dynmm_core.model.head import OnlineHead
+
+HOUR_MS = 3_600_000
+ITEMS, USERS, DIM, HORIZONS, DECAYS, STATE = 300, 40, 4, 7, 5, 6
+
+
+def score(weights: dict[int, float]) -> ServingScore:
+    """A version of random counts whose head is linear with these weights."""
+    rng = np.random.default_rng(0)
+    horizons = rng.integers(0, 5, (HORIZONS, ITEMS + 1)).cumsum(0)
+    horizons[:, 0] = 0
+    decayed = rng.random((DECAYS, ITEMS + 1)) * (np.arange(ITEMS + 1) > 0)
+    counts = ItemCounts(
+        HOUR_MS, horizons, decayed, np.zeros(ITEMS + 1, np.int64), np.zeros(ITEMS + 1, np.int64), np.ones(ITEMS + 1, bool)
+    )
+    pairs, context = PairCounts(PairScales.around(HOUR_MS)), ContextCounts(1, HOUR_MS)
+    items = rng.integers(1, ITEMS + 1, 500)
+    recents = Recents(rng.integers(0, ITEMS + 1, (500, RECENT_ITEMS)), np.full((500, RECENT_ITEMS), HOUR_MS - 1_000))
+    times = np.full(500, HOUR_MS)
+    pairs.observe(items, times, recents, HOUR_MS)
+    context.observe(rng.integers(0, 3, (500, 1)), items, times, HOUR_MS)
+    head = OnlineHead(feature_count(HORIZONS, DECAYS, 5, 1), STATE)
+    weight = torch.zeros(head.weight.shape)
+    for feature, value in weights.items():
+        weight[feature] = value
+    head.initialise(weight, torch.Generator().manual_seed(0))
+    z = torch.randn(ITEMS + 1, DIM, generator=torch.Generator().manual_seed(1))
+    sessions = SessionKnn(SessionKnnSettings(HOUR_MS))
+    facts = Facts(HOUR_MS, rng.integers(1, USERS, 500), items, times, np.zeros(500, np.int64), recents)
+    sessions.observe(facts)
+    return ServingScore(counts, pairs, context, sessions.frozen(HOUR_MS, ITEMS)[0], z, head)
+
+
+def requests(seed: int = 2) -> Requests:
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(1, ITEMS + 1, USERS)
+    recents = Recents(rng.integers(0, ITEMS + 1, (USERS, RECENT_ITEMS)), np.zeros((USERS, RECENT_ITEMS), np.int64))
+    empty, zeros = np.zeros(0, np.int64), np.zeros(USERS, np.int64)
+    return Requests(np.arange(1, USERS + 1), targets, np.full(USERS, HOUR_MS), recents, zeros, zeros, empty, empty)
+
+
+def ranked(version: ServingScore, asked: Requests, every: bool = True, chosen: bool = True, seed: int = 0):  # type: ignore[no-untyped-def]
+    h = torch.randn(USERS, DIM, generator=torch.Generator().manual_seed(3))
+    state, context = torch.ones(USERS, STATE), np.ones((USERS, 1), np.int64)
+    return version.rank(asked, context, h, state, np.full(USERS, chosen), np.random.default_rng(seed), every=every)
+
+
+def test_by_popularity_alone_the_rank_is_that_of_popularity() -> None:
+    version, asked = score({0: 1.0}), requests()
+    counts = version.counts.horizons[0]
+    best = np.argsort(-counts, kind="stable")[:5]
+    asked = replace(asked, targets=np.where(np.arange(USERS) % 2, best[0], asked.targets))
+    found = ranked(version, asked)
+    # Items of the highest count outnumber a list, but not by a better one than the best target.
+    assert (found.better[1::2] == 0).all()
+    hit = found.better >= 0
+    assert hit.any() and not hit.all()
+    assert (found.better[hit] <= (counts[1:][None] > counts[asked.targets[hit]][:, None]).sum(1)).all()
+
+
+def test_what_was_consumed_is_no_candidate_but_a_target_stays_one() -> None:
+    version, asked = score({0: 1.0}), requests()
+    counts = version.counts.horizons[0]
+    best, second = (np.flatnonzero(counts == value)[0] for value in (counts.max(), counts.max() - 1))
+    asked = replace(asked, targets=np.full(USERS, second))
+    before = ranked(version, asked)
+    rows = np.arange(USERS)
+    without = ranked(version, replace(asked, consumed_rows=rows, consumed_items=np.full(USERS, best)))
+    itself = ranked(version, replace(asked, consumed_rows=rows, consumed_items=np.full(USERS, second)))
+    assert (before.better[before.better >= 0] - without.better[before.better >= 0] == 1).all()
+    assert np.array_equal(itself.better, before.better) and np.array_equal(itself.ties, before.ties)
+
+
+def test_an_unknown_target_is_a_miss() -> None:
+    asked = replace(requests(), targets=np.full(USERS, ITEMS + 1))
+    found = ranked(score({0: 1.0}), asked)
+    assert (found.better == -1).all() and len(found.examples) == 0
+
+
+def test_ranking_again_or_in_parts_gives_the_same() -> None:
+    version, asked = score({0: 1.0, 17: 0.5, -2: 0.3}), requests()
+    whole, again = ranked(version, asked), ranked(version, asked)
+    assert np.array_equal(whole.better, again.better) and torch.equal(whole.examples.features, again.examples.features)
+    alone = ranked(version, asked, every=False)
+    assert np.array_equal(alone.better, whole.better)
+    assert (ranked(version, asked, every=False, chosen=False).better == -1).all()
+
+
+def test_examples_begin_with_the_target_and_say_how_the_others_were_drawn() -> None:
+    version, asked = score({0: 1.0}), requests()
+    found = ranked(version, asked)
+    hit = np.flatnonzero(found.better >= 0)
+    assert found.examples.features.shape == (len(hit), 1 + NEGATIVES, version.head.weight.shape[0])
+    own = found.examples.features[:, 0, 0].float().numpy()
+    counts = version.counts.horizons[0][asked.targets[hit]]
+    assert (np.argsort(own, kind="stable") == np.argsort(counts, kind="stable")).mean() > 0.5
+    assert np.array_equal(np.unique(own, return_inverse=True)[1], np.unique(counts, return_inverse=True)[1])
+    assert (found.examples.log_q[:, 0] == 0).all()
+    others = NEGATIVES / np.exp(found.examples.log_q[:, 1].numpy())
+    assert others == pytest.approx(np.round(others), abs=1e-2) and (others > 50).all()
+
+
+def test_the_user_s_own_pairs_bring_candidates_of_his_own() -> None:
+    version, asked = score({0: 1.0}), requests()
+    nobody = replace(asked, recents=Recents(np.zeros_like(asked.recents.items), asked.recents.time_ms))
+    assert (ranked(version, asked).better >= 0).sum() > (ranked(version, nobody).better >= 0).sum()
