@@ -64,7 +64,8 @@ def replay(
     seed
         Names every random draw of the online part; 0 by default.
     models
-        Names with commas between; static,window_popularity,adapted by default.
+        Names with commas between; all of them by default: static, window_popularity, decayed_popularity,
+        sequential_rule, session_knn, item_knn, switch, adapted_latents, adapted.
     history
         What a request knows of its user: event, all events up to this one (default); version, what the served
         version holds.
