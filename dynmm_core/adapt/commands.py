@@ -18,6 +18,7 @@ def pretrain(
     seed: int = 0,
     threads: int = 2,
     device: str = "cpu",
+    context: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Train the frozen base on the first 70 % of a prepared log and choose what depends on data.
@@ -36,6 +37,9 @@ def pretrain(
         CPU threads; part of what makes two runs equal bit for bit.
     device
         cpu or cuda.
+    context
+        Let further columns of the log with 2 to 63 values, such as region or device, describe a request. Such a bundle serves
+        replays of the log alone: these columns do not travel through Kafka yet.
     json
         Print one JSON document instead of tables.
     """
@@ -47,7 +51,7 @@ def pretrain(
 
     begun = time.monotonic()
     try:
-        settings = PretrainSettings(profile=profile, seed=seed, threads=threads, device=device)
+        settings = PretrainSettings(profile=profile, seed=seed, threads=threads, device=device, context=context)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"--{first['loc'][0]}: {first['input']}: {first['msg']}") from error

@@ -58,6 +58,11 @@ class AdaptEngine:
 
     def __init__(self, settings: AdaptSettings, bundle: Bundle) -> None:
         self.settings, self.bundle = settings, bundle
+        if settings.journal and len(bundle.context):
+            raise UserError(
+                f"bundle: {bundle.path} knows requests by {', '.join(bundle.context.values)}, which do not travel through Kafka;"
+                " make one with `dynmm pretrain` without --context"
+            )
         torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True)
         cut = bundle.cut_state()
@@ -112,6 +117,8 @@ class AdaptEngine:
             UserError: the log differs from the one that the store's versions were made from, or the disk is full.
             StaleParent: another process committed to the store.
         """
+        # OpenMP keeps this number by thread, and a slide need not come on the one that opened the engine.
+        torch.set_num_threads(self.settings.threads)
         known = self.through_ms is not None and slide.slide_end_ms <= self.through_ms
         if known and self._journal is not None:
             again = self._index(slide, known=True)

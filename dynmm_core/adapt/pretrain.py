@@ -35,7 +35,7 @@ class PretrainSettings(BaseModel):
     """What pre-training may be told; everything else it chooses.
 
     profile: ``paper`` (h = 256, 2 layers, 50 items) or ``demo`` (small and quick); threads: CPU threads, part of what
-    makes two runs equal.
+    makes two runs equal; context: let columns of the log, such as region, describe a request.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +44,7 @@ class PretrainSettings(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31)
     threads: int = Field(2, ge=1, le=1_024)
     device: str = "cpu"
+    context: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
     torch.use_deterministic_algorithms(True)
     device = open_device(settings.device)
     profile = PROFILES[settings.profile]
-    cut, context = read_cut(log)
+    cut, context = read_cut(log, settings.context)
     newest_ms = int(cut.event_time_ms[-1])
     tail = Tail.of(cut)
     if tail.row < MIN_EVENTS // 2:
@@ -121,10 +122,11 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
     return save_bundle(out, base.backbone.cpu(), base.aligner.cpu(), cut, facts, trials + tuned.trials, tuned.head)
 
 
-def read_cut(log: PreparedLog) -> tuple[CutState, ContextColumns]:
-    """Read every event before the cut in indices, with the context columns that the log has."""
-    table = log.read(["user_id", "item_id", "event_time_ms", *log.extra_columns], 0, log.cut_row)
-    context = choose_context(table.select(log.extra_columns))
+def read_cut(log: PreparedLog, with_context: bool = False) -> tuple[CutState, ContextColumns]:
+    """Read every event before the cut in indices; ``with_context``: and those further columns of the log that can be context."""
+    further = log.extra_columns if with_context else ()
+    table = log.read(["user_id", "item_id", "event_time_ms", *further], 0, log.cut_row)
+    context = choose_context(table.select(further))
     times = table["event_time_ms"].to_numpy()
     users, items = IdMap(), IdMap()
     user_idx, item_idx = users.add_in_order(table["user_id"], times), items.add_in_order(table["item_id"], times)

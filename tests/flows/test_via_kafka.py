@@ -22,11 +22,14 @@ from confluent_kafka.admin import AdminClient
 from live_run import REPOSITORY, LiveRun, json_messages
 from local_broker import LocalBroker
 
+from dynmm_core.adapt.engine import open_engine
+from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.cli import main
 from dynmm_core.datasets.checked import Options
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
+from dynmm_core.model.bundle import Bundle
 from dynmm_core.store import LatentStore
 from flows.kafka.settings import KafkaSettings
 from flows.live.config import LiveConfig
@@ -345,3 +348,18 @@ def test_a_run_with_an_idle_cut_is_refused(
     monkeypatch.setattr(LatentStore, "active", with_a_cut)
     assert run_replay(tiny, tmp_path / "run", "--like", str(live.out), bundle=False)[0] == 2
     assert "declared a partition idle" in capsys.readouterr().err
+
+
+def test_a_bundle_with_context_replays_the_file_and_is_refused_where_its_columns_do_not_come(
+    tiny: tuple[PreparedLog, Path], from_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle_tiny(tiny[0], tmp_path / "bundle", epochs=1, with_context=True)
+    assert list(Bundle.load(tmp_path / "bundle").context.values) == ["region", "device", "weight"]
+    given = tiny[0], tmp_path / "bundle"
+    assert run_replay(given, tmp_path / "run")[0] == 0
+    assert versions(tmp_path / "run")[0] != versions(from_file)[0]
+    assert run_replay(given, tmp_path / "other", "--via-kafka", "127.0.0.1:1")[0] == 2
+    assert "knows requests by region, device, weight" in capsys.readouterr().err
+    live = AdaptSettings(bundle=tmp_path / "bundle", run_dir=tmp_path / "live", config_hash="live", journal=True)
+    with pytest.raises(UserError, match="without --context"):
+        open_engine(live)

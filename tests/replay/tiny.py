@@ -54,10 +54,10 @@ def prepare_tiny(folder: Path, events: dict[str, np.ndarray]) -> PreparedLog:
     return PreparedLog.open(folder / "data")
 
 
-def bundle_tiny(log: PreparedLog, out: Path, epochs: int = 2) -> None:
+def bundle_tiny(log: PreparedLog, out: Path, epochs: int = 2, with_context: bool = False) -> None:
     """Train a tiny base for a few passes and bundle it with fixed choices, as pre-training would after many trials."""
     torch.set_num_threads(1)
-    cut, context = read_cut(log)
+    cut, context = read_cut(log, with_context)
     newest_ms = int(cut.event_time_ms[-1])
     model = new_backbone(SHAPE, len(cut.item_ids))
     model.initialise(torch_generator(0, 0, "backbone"))
