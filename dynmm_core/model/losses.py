@@ -73,6 +73,14 @@ def bpr_loss(states: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
     return -F.logsigmoid((states * (positives - negatives)).sum(1)).mean()
 
 
+def bce_loss(states: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy of row-aligned ``positives`` and one negative each, all (B, d).
+
+    Source: Kang and McAuley, 2018; known to be weak, kept for comparison with published figures.
+    """
+    return (F.softplus(-(states * positives).sum(1)) + F.softplus((states * negatives).sum(1))).mean()
+
+
 def stability_loss(latents: Tensor, base: Tensor, sigma: float = 1.0) -> Tensor:
     """Return the mean KL divergence between equal-covariance Gaussians around ``latents`` and ``base``, each (B, d).
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dynmm_core.model.losses import LogQSampler, full_softmax_loss, sampled_softmax_loss
+from dynmm_core.model.losses import LogQSampler, bce_loss, full_softmax_loss, sampled_softmax_loss
 from dynmm_core.model.sasrec import SASRec
 from dynmm_core.randomness import torch_generator
 
@@ -35,7 +36,12 @@ class Sequences:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How the backbone is trained; ``tokens_per_batch`` counts padded positions."""
+    """How the backbone is trained; ``tokens_per_batch`` counts padded positions.
+
+    loss: softmax over all items or many, or binary cross-entropy with one negative, drawn uniformly; log_q_weight: this many
+    times log q, q an item's share of the training events, is added to its score in training alone. At 1 the scores
+    learned are free of popularity: what a softmax over s + log q fits is s = log(p / q). At -1 they hold it twice.
+    """
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -43,6 +49,8 @@ class TrainingSettings:
     negatives: int = 2_048
     warm_up_steps: int = 100
     clip_norm: float = 5.0
+    loss: Literal["softmax", "bce"] = "softmax"
+    log_q_weight: float = 0.0
 
 
 def cut_chunks(sequences: Sequences, max_length: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +92,21 @@ def batches(sequences: Sequences, max_length: int, tokens: int, rng: np.random.G
         yield torch.from_numpy(np.where(inside[:, 1:], chunk[:, :-1], 0)), torch.from_numpy(chunk[:, 1:])
 
 
+def training_bias(counts: np.ndarray, log_q_weight: float) -> Tensor | None:
+    """Return what training adds to each item's score (num_items + 1,), None if nothing; a count of 0 is taken for 1."""
+    if log_q_weight == 0.0:
+        return None
+    bias = log_q_weight * np.log(np.maximum(counts, 1) / max(1, counts[1:].sum()))
+    bias[0] = 0.0
+    return torch.from_numpy(bias).float()
+
+
+def other_items(targets: Tensor, num_items: int, generator: torch.Generator) -> Tensor:
+    """Draw for each of ``targets`` (n,) one of the other items 1 … ``num_items``, at least 2, all equally likely."""
+    drawn = torch.randint(1, num_items, targets.shape, generator=generator)
+    return drawn + (drawn >= targets)
+
+
 class BackboneTrainer:
     """Trains a SASRec epoch by epoch; the same seed gives the same weights on the same machine."""
 
@@ -95,6 +118,7 @@ class BackboneTrainer:
         self.step = 0
         counts = np.bincount(sequences.items, minlength=model.num_items + 1)[: model.num_items + 1]
         self.sampler = None if model.num_items <= FULL_SOFTMAX_UP_TO else LogQSampler(counts)
+        self.bias = training_bias(counts, settings.log_q_weight)
 
     def run_epoch(self, epoch: int, scale: Callable[[float], float], advance: Callable[[int], None]) -> float:
         """Train one pass and return the mean loss per event.
@@ -130,9 +154,15 @@ class BackboneTrainer:
         weight = self.model.item_embedding.weight
         inputs, targets = inputs.to(weight.device), targets.to(weight.device)
         keep = targets > 0
-        states = self.model(inputs)[keep]
+        states, target = self.model(inputs)[keep], targets[keep]
+        if self.bias is not None:
+            # One more coordinate, 1 for every state, adds the bias to every score of every loss.
+            states = torch.cat([states, states.new_ones(len(states), 1)], dim=1)
+            weight = torch.cat([weight, self.bias.to(weight.device)[:, None]], dim=1)
+        if self.settings.loss == "bce":
+            others = other_items(target.cpu(), self.model.num_items, generator).to(weight.device)
+            return bce_loss(states, weight[target], weight[others])
         if self.sampler is None:
-            return full_softmax_loss(states, weight[1:], targets[keep] - 1)
+            return full_softmax_loss(states, weight[1:], target - 1)
         negatives, log_q = (drawn.to(weight.device) for drawn in self.sampler.draw(self.settings.negatives, generator))
-        target = targets[keep]
         return sampled_softmax_loss(states, weight[target], weight[negatives], target, negatives, log_q)

@@ -1,0 +1,1 @@
+"""Programs that do the peers' work; they import nothing of this project."""
