@@ -4,6 +4,8 @@ import ctypes
 import gc
 import platform
 
+import pyarrow as pa
+
 _MOST_ARENAS = -8  # M_ARENA_MAX of glibc's malloc.h
 
 
@@ -16,3 +18,10 @@ def spare_memory() -> None:
     gc.set_threshold(100_000, 10, 10)
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(_MOST_ARENAS, 2)
+
+
+def give_back() -> None:
+    """Give what was freed back to the system; what is torn into holes stays with the process otherwise."""
+    pa.default_memory_pool().release_unused()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

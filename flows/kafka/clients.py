@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _LOOK_S = 0.2, 15.0, 0.1
 # The first question of every plan is the short one: a flow that is to stop while the broker is away waits for its end.
 _TOPIC_SECONDS, _ASK_SECONDS, _SHORT_ASK_SECONDS = 3.0, 10.0, 0.5
-_PREFETCH_MESSAGES, _PREFETCH_KBYTES = 100_000, 32_768  # librdkafka's defaults starve a fast reader
+_PREFETCH_MESSAGES, _PREFETCH_KBYTES = 50_000, 16_384  # librdkafka's defaults starve a fast reader
 _PASSING = frozenset(
     {
         KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE,

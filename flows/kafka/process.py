@@ -10,13 +10,14 @@ from confluent_kafka import KafkaError
 from dynmm_core.windows.clock import NEVER_MS
 from dynmm_core.windows.partition import PartitionReader
 from flows.accounts import ShardTotals
+from flows.memory import give_back
 from flows.observe.health import Health
 from flows.observe.logs import get_logger
 from flows.observe.metrics import FlowMetrics
 from flows.process import FlowProcess, Report, Result, Value
 
 _TELL_EVERY_S, _ASK_EVERY_S, _LOG_EVERY_S = 1.0, 2.0, 30.0
-_SCRAPE_WAIT_S = 0.2
+_SCRAPE_WAIT_S, _GIVE_BACK_S = 0.2, 5.0
 Ends = Callable[[], dict[int, int] | None]
 AskEnd = Callable[[bool], int]
 log = get_logger()
@@ -120,6 +121,8 @@ class LiveProcess(FlowProcess):
         self._epoch_part = self._epoch_part or part
         if part == self._epoch_part:
             self.metrics.observe_epoch()
+            if self._due("memory", _GIVE_BACK_S):
+                give_back()
 
     def note_version(self, report: Report) -> None:
         """A slide went through the engine."""
