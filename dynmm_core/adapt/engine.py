@@ -25,7 +25,6 @@ from dynmm_core.errors import UserError
 from dynmm_core.evidence.panes import PaneCounts
 from dynmm_core.model.bundle import Bundle, CutState
 from dynmm_core.model.devices import open_device
-from dynmm_core.model.head_trainer import HeadSettings
 from dynmm_core.model.trainer import OnlineSettings
 from dynmm_core.store.latents import LatentStore
 from dynmm_core.store.state import StateFiles
@@ -278,8 +277,7 @@ def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_m
         settings.keep_consumed, settings.summaries, base_users=len(cut.user_ids), base_items=len(cut.item_ids),
         base_newest_ms=bundle.newest_event_ms,
     )  # fmt: skip
-    head = HeadSettings(steps=choices.head_steps)
-    learners = new_learners(base, online, settings.seed, len(bundle.context), bundle.head(), head)
+    learners = new_learners(base, online, settings.seed, len(bundle.context), bundle.head())
     loop = AdaptLoop(base, learners, state, start_ms, items_known_at(cut, start_ms), loop_settings)
     if settings.history == "version":
         served = Histories(base.num_items, bundle.shape.max_length)

@@ -113,13 +113,14 @@ class Histories:
             self._recent[user_idx].astype(np.int64), self._recent_length[user_idx], length, gap_ms, session, empty, empty, recents
         )
 
-    def session_positions(self, user_idx: np.ndarray, item_idx: np.ndarray, event_time_ms: np.ndarray) -> np.ndarray:
-        """Return how many events of the running session came before each of these (n,), not yet observed ones."""
+    def places(self, user_idx: np.ndarray, item_idx: np.ndarray, event_time_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how many events of the session, and of the user, came before each of these (n,), not yet observed ones."""
         self._grow(int(user_idx.max(initial=0)) + 1)
         events = _ByUser.of(user_idx, item_idx, event_time_ms)
-        positions = np.empty_like(events.order)
+        positions, lengths = np.empty_like(events.order), np.empty_like(events.order)
         positions[events.order] = self._session_positions(events)
-        return positions
+        lengths[events.order] = self._length[events.user_idx] + events.position
+        return positions, lengths
 
     def _session_positions(self, events: "_ByUser") -> np.ndarray:
         """Position of each event in its session, sessions broken by SESSION_GAP_MS, begun before the slide or in it."""

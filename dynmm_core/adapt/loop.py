@@ -19,9 +19,11 @@ from dynmm_core.adapt.strata import WindowRow, masks, window_rows
 from dynmm_core.adapt.stream_state import StreamState
 from dynmm_core.adapt.trainers import Learners
 from dynmm_core.baselines.contract import Requests
+from dynmm_core.evidence.context import with_kinds
 from dynmm_core.metrics.ranking import expected_metrics
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.features import user_summary
+from dynmm_core.model.head import request_state
 from dynmm_core.model.head_trainer import HeadExamples
 from dynmm_core.model.trainer import Examples
 from dynmm_core.randomness import derive_seed
@@ -193,9 +195,10 @@ class AdaptLoop:
             with torch.no_grad():
                 h = request.published.adapter.user(request.h_base, request.r_u, request.s_user)
             cut, score = slice(request.start, request.stop), request.published.score
-            ranked.append(
-                score.rank(self._asked(slide, request), slide.context[cut], h, request.s_user, chosen[cut], random, every=every)
-            )
+            asked = self._asked(slide, request)
+            context = with_kinds(slide.context[cut], asked.session_position, asked.history_length)
+            age_ms = asked.event_time_ms - request.published.activity.as_of_ms
+            ranked.append(score.rank(asked, context, h, request_state(request.s_user, age_ms), chosen[cut], random, every=every))
         return ranked
 
     def _asked(self, slide: SlideEvents, request: _Requests) -> Requests:

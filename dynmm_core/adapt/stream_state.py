@@ -12,7 +12,7 @@ from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.baselines.contract import Facts, OnlineModel, Ranker
 from dynmm_core.baselines.models import build_model
 from dynmm_core.baselines.session_knn import SessionKnn, SessionKnnRanker, SessionKnnSettings
-from dynmm_core.evidence.context import ContextCounts
+from dynmm_core.evidence.context import KINDS, ContextCounts, with_kinds
 from dynmm_core.evidence.pair_counts import PairCounts, PairScales
 from dynmm_core.evidence.panes import count_panes
 from dynmm_core.model.bundle import Choices, CutState
@@ -60,8 +60,9 @@ class StreamState:
         events = (user_idx, item_idx, event_time_ms)
         recents = self.histories.recent_items.before(*events, within=True)
         self.pairs.observe(item_idx, event_time_ms, recents, end_ms)
-        self.context.observe(context, item_idx, event_time_ms, end_ms)
-        facts = Facts(end_ms, *events, self.histories.session_positions(*events), recents)
+        positions, lengths = self.histories.places(*events)
+        self.context.observe(with_kinds(context, positions, lengths), item_idx, event_time_ms, end_ms)
+        facts = Facts(end_ms, *events, positions, recents)
         for model in (self.sessions, *self.models.values()):
             model.observe(facts)
         self.histories.observe(*events)
@@ -90,9 +91,9 @@ def new_state(
         models: the simple models to keep, by name with their settings.
     """
     counters = ActivityCounters(choices.half_lives_ms, base_items)
-    pairs = PairCounts(PairScales.around(choices.rule_half_life_ms))
+    pairs = PairCounts(PairScales.around(choices.pair_half_life_ms))
     simple: dict[str, OnlineModel] = {name: build_model(name, settings) for name, settings in models.items()}
-    context = ContextCounts(context_columns, choices.half_lives_ms[CONTEXT_DECAY])
+    context = ContextCounts(context_columns + KINDS, choices.half_lives_ms[CONTEXT_DECAY])
     sessions = SessionKnn(SessionKnnSettings(choices.half_lives_ms[0]))
     return StreamState(Histories(base_items, max_length), counters, pairs, context, sessions, simple)
 

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from dynmm_core.adapt.scoring import feature_count
+from dynmm_core.evidence.context import KINDS
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.features import DECAYS, HORIZONS_MS, ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
-from dynmm_core.model.head import OnlineHead
+from dynmm_core.model.head import REQUEST_STATE_DIM, OnlineHead
 from dynmm_core.model.head_trainer import HeadSettings, HeadTrainer
 from dynmm_core.model.trainer import AdapterTrainer, OnlineSettings
 from dynmm_core.randomness import torch_generator
@@ -38,7 +39,6 @@ class Learners:
 
 def new_learners(
     base: FrozenBase, settings: OnlineSettings, seed: int, context_columns: int = 0, head: Mapping[str, Tensor] | None = None,
-    head_settings: HeadSettings | None = None,
 ) -> Learners:  # fmt: skip
     """Return an adapter that leaves every base latent as it is, and a head, both drawn from ``seed``.
 
@@ -48,12 +48,12 @@ def new_learners(
     """
     adapter = OnlineAdapter(base.hidden_dim, base.latent_dim, ITEM_SUMMARY_DIM, USER_SUMMARY_DIM)
     adapter.initialise(torch_generator(seed, 0, "adapter"))
-    features = feature_count(len(HORIZONS_MS), DECAYS, PAIR_COLUMNS, context_columns)
-    started = OnlineHead(features, USER_SUMMARY_DIM)
+    features = feature_count(len(HORIZONS_MS), DECAYS, PAIR_COLUMNS, context_columns + KINDS)
+    started = OnlineHead(features, REQUEST_STATE_DIM)
     weight = torch.zeros(features)
     weight[: len(HORIZONS_MS)] = _START_WEIGHT
     started.initialise(weight, torch_generator(seed, 0, "head"))
     if head is not None:
         started.load_state_dict(dict(head))
-    head_trainer = HeadTrainer(started.to(base.device), head_settings or HeadSettings(), seed)
+    head_trainer = HeadTrainer(started.to(base.device), HeadSettings(), seed)
     return Learners(AdapterTrainer(adapter.to(base.device), settings, seed), head_trainer)

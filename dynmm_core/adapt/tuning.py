@@ -17,17 +17,16 @@ from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.bundle import Choices, CutState
 from dynmm_core.model.features import DECAY_STEPS
-from dynmm_core.model.head_trainer import HeadSettings
 from dynmm_core.model.trainer import OnlineSettings
 
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 STABILITY_WEIGHTS = (0.0,)
 DEFAULT_STABILITY_WEIGHT = 1e-3
-HEAD_STEPS = (2, 4, 8)
+PAIR_SCALES = (1, 8, 64)  # times the half-life by which the rule ranks best
 SETTLED_UPDATES = 400  # a head that has learned less goes over the newest examples again
-TRIALS = BASELINE_TRIALS + len(LEARNING_RATES) + len(STABILITY_WEIGHTS) + len(HEAD_STEPS)
+TRIALS = BASELINE_TRIALS + len(LEARNING_RATES) + len(STABILITY_WEIGHTS) + len(PAIR_SCALES)
 
-_TRIED = {"adapter_lr", "stability_weight", "head_steps"}
+_TRIED = {"adapter_lr", "stability_weight", "pair_half_life_ms"}
 _NDCG = METRICS.index("ndcg@10")
 
 
@@ -71,14 +70,17 @@ def tune(cut: CutState, tail: Tail, base: FrozenBase, seed: int, advance: Callab
     half_life = baselines.settings["decayed_popularity"]["half_life_ms"]
     half_lives = tuple(half_life * step for step in DECAY_STEPS)
     remembered, columns = _RememberedBase(base), cut.context.shape[1]
+    rule_ms = baselines.settings["sequential_rule"]["half_life_ms"]
     first = Choices(
-        half_lives_ms=half_lives, adapter_lr=0.0, stability_weight=0.0, head_steps=0, baselines=baselines.settings
+        half_lives_ms=half_lives, adapter_lr=0.0, stability_weight=0.0, pair_half_life_ms=rule_ms, baselines=baselines.settings
     )  # fmt: skip
-    start = state_at(cut, tail.row, tail.start_ms, new_state(tail.items, base.backbone.max_length, first, columns, {}))
 
-    def attempt(model: str, choices: Choices) -> tuple[float, Choices, Learners]:
+    def counted(choices: Choices) -> StreamState:
+        return state_at(cut, tail.row, tail.start_ms, new_state(tail.items, base.backbone.max_length, choices, columns, {}))
+
+    def attempt(model: str, choices: Choices, start: StreamState) -> tuple[float, Choices, Learners]:
         remembered.rewind()
-        learners = new_learners(remembered, _online(choices), seed, columns, head_settings=HeadSettings(steps=choices.head_steps))
+        learners = new_learners(remembered, _online(choices), seed, columns)
         value = _ndcg_over_tail(cut, tail, remembered, copy.deepcopy(start), learners, model)
         trials.append({"model": model, **choices.model_dump(include=_TRIED), "ndcg@10": value})
         advance(1)
@@ -90,11 +92,13 @@ def tune(cut: CutState, tail: Tail, base: FrozenBase, seed: int, advance: Callab
     rates = [
         first.model_copy(update={"adapter_lr": rate, "stability_weight": DEFAULT_STABILITY_WEIGHT}) for rate in LEARNING_RATES
     ]
-    latents = [attempt("adapted_latents", one) for one in rates]
+    plain = counted(first)
+    latents = [attempt("adapted_latents", one, plain) for one in rates]
     weights = [best(latents)[0].model_copy(update={"stability_weight": weight}) for weight in STABILITY_WEIGHTS]
-    latents += [attempt("adapted_latents", one) for one in weights]
-    steps = [best(latents)[0].model_copy(update={"head_steps": number}) for number in HEAD_STEPS]
-    choices, learners = best([attempt(HEAD_MODEL, one) for one in steps])
+    latents += [attempt("adapted_latents", one, plain) for one in weights]
+    scales = [best(latents)[0].model_copy(update={"pair_half_life_ms": scale * rule_ms}) for scale in PAIR_SCALES]
+    heads = [attempt(HEAD_MODEL, one, plain if one.pair_half_life_ms == rule_ms else counted(one)) for one in scales]
+    choices, learners = best(heads)
     learners.head.settle(SETTLED_UPDATES, tail.start_ms)
     return Tuned(choices, trials, dict(learners.head.serving.state_dict()))
 

@@ -1,4 +1,4 @@
-"""What a request says of itself, such as region or device: as codes, and which items are clicked where."""
+"""What is known of a request, such as region, device or its place in a session: as codes, and which items are clicked where."""
 
 import copy
 from collections.abc import Mapping
@@ -12,8 +12,10 @@ from dynmm_core.evidence.decayed_table import DecayedTable
 
 MOST_VALUES = 63
 MOST_COLUMNS = 6
+KINDS = 2
 _CODE_BITS = 6
 _PRIOR = 20.0
+_POSITIONS, _LENGTHS = np.array([1, 2, 3, 6]), np.array([1, 3, 10, 30])
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,15 @@ class ContextColumns:
                 found = pc.index_in(table[name].cast(pa.string()), value_set=pa.array(values, pa.string()))
                 codes[:, place] = found.fill_null(-1).to_numpy().astype(np.int64) + 1
         return codes
+
+
+def with_kinds(context: np.ndarray, session_position: np.ndarray, history_length: np.ndarray) -> np.ndarray:
+    """Return codes (n, columns + KINDS): those of the log's columns, then classes of session position and of history length.
+
+    What opens a session is not what is clicked later in one, and newcomers click what regulars have seen.
+    """
+    kinds = np.searchsorted(_POSITIONS, session_position, "right"), np.searchsorted(_LENGTHS, history_length, "right")
+    return np.concatenate([context, np.stack(kinds, axis=1)], axis=1)
 
 
 def choose_context(table: pa.Table) -> ContextColumns:

@@ -48,18 +48,13 @@ class Choices(BaseModel):
     half_lives_ms: tuple[int, ...]
     adapter_lr: float
     stability_weight: float
-    head_steps: int
+    pair_half_life_ms: int
     baselines: dict[str, dict[str, int]]
 
     @property
     def popularity_window_ms(self) -> int:
         """The window by which popularity ranks best."""
         return self.baselines["window_popularity"]["window_ms"]
-
-    @property
-    def rule_half_life_ms(self) -> int:
-        """The half-life by which the sequential rule ranks best."""
-        return self.baselines["sequential_rule"]["half_life_ms"]
 
 
 @dataclass(frozen=True)

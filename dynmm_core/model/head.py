@@ -1,9 +1,14 @@
 """The online head: a score per candidate from its features, with weights that depend on the user's state."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dynmm_core.model.features import USER_SUMMARY_DIM
+
 HIDDEN = 32
+REQUEST_STATE_DIM = USER_SUMMARY_DIM + 1
+_VERSION_AGE_UNIT_MS = 300_000
 
 
 class OnlineHead(nn.Module):
@@ -41,3 +46,12 @@ class OnlineHead(nn.Module):
         hidden = torch.relu(features @ of_features.T + (state @ of_state.T + self.w1.bias)[:, None, :])
         scores: Tensor = linear + self.w2(hidden).squeeze(2)
         return scores
+
+
+def request_state(user_summary: Tensor, version_age_ms: np.ndarray) -> Tensor:
+    """Return (n, REQUEST_STATE_DIM): the user's summary (n, USER_SUMMARY_DIM) and the log of how old the version is (n,).
+
+    What was popular when a version was made says less of a request an hour later.
+    """
+    age = np.log1p(np.maximum(version_age_ms, 0) / _VERSION_AGE_UNIT_MS) / 2.0
+    return torch.cat([user_summary, torch.from_numpy(age.astype(np.float32)).to(user_summary.device)[:, None]], dim=1)

@@ -49,19 +49,26 @@ class HeadExamples:
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """How the head learns: AdamW, ``steps`` over a slide's new examples and ``rehearsed`` kept ones, the gradient clipped.
+    """How the head learns: AdamW over a slide's new examples and ``rehearsed`` kept ones, the gradient clipped.
 
+    A slide gives one step per ``examples_per_step`` new examples, never fewer than ``least_steps`` nor more than ``most_steps``.
     ``kept_per_slide`` examples of a slide go into the memory, which holds those of the newest slides up to ``capacity``.
     """
 
     linear_lr: float = 1e-2
     mlp_lr: float = 3e-3
-    steps: int = 4
+    examples_per_step: int = 128
+    least_steps: int = 2
+    most_steps: int = 16
     rehearsed: int = 512
     kept_per_slide: int = 512
     capacity: int = 2_048
     clip_norm: float = 1.0
     ema_decay: float = 0.99
+
+    def steps(self, examples: int) -> int:
+        """Steps over a slide with so many new examples."""
+        return min(max(round(examples / self.examples_per_step), self.least_steps), self.most_steps)
 
 
 class HeadTrainer:
@@ -92,7 +99,7 @@ class HeadTrainer:
         before = self._weights()
         generator = torch_generator(self.seed, slide_end_ms, "head")
         batch = HeadExamples.joined([examples, *self._rehearsed(generator)])
-        accepted = all(self._step(batch) for _ in range(self.settings.steps))
+        accepted = all(self._step(batch) for _ in range(self.settings.steps(len(examples))))
         accepted = accepted and all(bool(torch.isfinite(one).all()) for one in self.head.parameters())
         if not accepted:
             self._restore(before)

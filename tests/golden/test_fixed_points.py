@@ -54,7 +54,11 @@ def popularity_over(log: PreparedLog, window_ms: int, keep_consumed: bool) -> tu
     base = frozen(model, SHAPE, torch.device("cpu"))
     baselines = {"window_popularity": {"window_ms": window_ms}, "sequential_rule": {"half_life_ms": window_ms}}
     choices = Choices(
-        half_lives_ms=(window_ms,) * DECAYS, adapter_lr=0.0, stability_weight=0.0, head_steps=1, baselines=baselines
+        half_lives_ms=(window_ms,) * DECAYS,
+        adapter_lr=0.0,
+        stability_weight=0.0,
+        pair_half_life_ms=window_ms,
+        baselines=baselines,
     )
     start_ms = start_of_slide(whole.event_time_ms[cut_row])
     models = {"window_popularity": baselines["window_popularity"]}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynmm_core.evidence.candidates import QUERY_ITEMS, gather_candidates, neighbour_lists, trend_list
-from dynmm_core.evidence.context import ContextCounts
+from dynmm_core.evidence.context import KINDS, ContextCounts, with_kinds
 from dynmm_core.evidence.decayed_table import DecayedTable
 from dynmm_core.evidence.pair_counts import REVERSE_WEIGHT, PairCounts, PairScales
 from dynmm_core.evidence.recents import RECENT_ITEMS, RecentItems, Recents
@@ -138,3 +138,9 @@ def test_context_says_how_much_likelier_an_item_is_there() -> None:
     features = table.features(np.array([[1, 2]]), np.array([[1, 2]]), prior)
     assert features[0, :, 0] == pytest.approx([np.log(12 / 22 / 0.5) / 2, np.log(10 / 22 / 0.5) / 2], rel=1e-5)
     assert features[0, :, 1] == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_a_requests_kind_is_its_place_in_the_session_and_in_the_history() -> None:
+    codes = with_kinds(np.array([[7], [8], [9]]), np.array([0, 2, 40]), np.array([0, 5, 100]))
+    assert codes.tolist() == [[7, 0, 0], [8, 2, 2], [9, 4, 4]]
+    assert with_kinds(np.zeros((3, 0), np.int64), np.zeros(3), np.zeros(3)).shape == (3, KINDS)

@@ -56,5 +56,8 @@ def test_view_equals_a_walk_over_the_log(steps: list[tuple[int, int, int]], slid
             assert len(consumed) == len(set(consumed))
             facts = (recent, int(view.length[row]), int(view.gap_ms[row]), int(view.session_position[row]), sorted(consumed))
             found.append(facts)
+        if within:
+            positions, lengths = histories.places(*events)
+            assert (positions.tolist(), lengths.tolist()) == (view.session_position.tolist(), view.length.tolist())
         histories.observe(*events)
     assert found == walk(log, slide, within)

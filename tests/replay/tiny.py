@@ -69,7 +69,7 @@ def bundle_tiny(log: PreparedLog, out: Path, epochs: int = 2, with_context: bool
         "half_lives_ms": tuple(HOUR_MS * step for step in DECAY_STEPS),
         "adapter_lr": 1e-2,
         "stability_weight": 1e-3,
-        "head_steps": 4,
+        "pair_half_life_ms": 3_600_000,
         "baselines": {name: grid[0] for name, grid in GRIDS.items()} | {"window_popularity": {"window_ms": HOUR_MS}},
     }
     facts = {

@@ -60,7 +60,7 @@ def loop_over(log: CutState, rate: float = 1e-2, **changes: object) -> AdaptLoop
     learners = new_learners(base, OnlineSettings(learning_rate=rate, stability_weight=1e-3), seed=1, context_columns=1)
     baselines = {"window_popularity": {"window_ms": HOUR_MS}, "sequential_rule": {"half_life_ms": HOUR_MS}}
     choices = Choices(
-        half_lives_ms=(HOUR_MS,) * DECAYS, adapter_lr=rate, stability_weight=1e-3, head_steps=4, baselines=baselines
+        half_lives_ms=(HOUR_MS,) * DECAYS, adapter_lr=rate, stability_weight=1e-3, pair_half_life_ms=HOUR_MS, baselines=baselines
     )
     start_ms = next(slides(log, CUT)).slide_end_ms - HOUR_MS
     state = state_at(log, CUT, start_ms, new_state(BASE_ITEMS, 8, choices, 1, {"window_popularity": {"window_ms": HOUR_MS}}))

@@ -1,10 +1,13 @@
 """The online head: what it starts as, that it learns, what it remembers, and that nothing of it is lost in bytes."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from dynmm_core.model.head import OnlineHead
+from dynmm_core.model.features import USER_SUMMARY_DIM
+from dynmm_core.model.head import REQUEST_STATE_DIM, OnlineHead, request_state
 from dynmm_core.model.head_trainer import HeadExamples, HeadSettings, HeadTrainer
 from dynmm_core.randomness import torch_generator
 
@@ -92,7 +95,7 @@ def test_a_slide_without_examples_changes_nothing() -> None:
 
 
 def test_settling_goes_on_until_there_have_been_so_many_updates() -> None:
-    learner = trainer(steps=2)
+    learner = trainer(most_steps=2)
     learner.learn(examples(100), 0)
     before = hits(learner.serving, examples(500, 99))
     learner.settle(60, 0)
@@ -111,3 +114,18 @@ def test_sampled_candidates_are_weighed_by_how_they_were_drawn() -> None:
     drawn = scores[1 + rng.integers(0, others, size)]
     estimate = float(np.log(np.exp(scores[0]) + np.exp(drawn - np.log(size / others)).sum()) - scores[0])
     assert estimate == pytest.approx(full, abs=0.02)
+
+
+def test_a_slide_gives_steps_by_its_examples_within_bounds() -> None:
+    settings = HeadSettings(examples_per_step=128, least_steps=2, most_steps=16)
+    assert [settings.steps(examples) for examples in (1, 300, 1_024, 10**6)] == [2, 2, 8, 16]
+    one, more = trainer(), trainer()
+    one.learn(examples(20, 0), 0)
+    more.learn(examples(640, 0), 0)
+    assert (one.updates, more.updates) == (2, 5)
+
+
+def test_a_requests_state_ends_with_the_age_of_its_version() -> None:
+    state = request_state(torch.ones(3, USER_SUMMARY_DIM), np.array([-5, 0, 3_600_000]))
+    assert state.shape == (3, REQUEST_STATE_DIM)
+    assert state[:, -1].tolist() == pytest.approx([0.0, 0.0, math.log(13) / 2])
