@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum
+from math import fsum, isfinite
 from typing import Any
 
 import numpy as np
@@ -139,17 +139,40 @@ def ratio_interval(results: Results, numerator: str, denominator: str, metric: s
     Blocks hold 24 windows, or 6 in a log of fewer than 240.
     """
     starts = results.window_starts_ms
-    if not starts or not {numerator, denominator} <= set(results.models):
+    if not {numerator, denominator} <= set(results.models):
         return None
     column = METRICS.index(metric)
-    top, bottom = (
-        np.array([results.windows[start, model].metrics[column] for start in starts]) for model in (numerator, denominator)
-    )
-    if bottom.sum() == 0:
+    top, bottom = ([results.windows[start, model].metrics[column] for start in starts] for model in (numerator, denominator))
+    return _ratio(numerator, denominator, metric, top, bottom)
+
+
+def stratum_ratios(
+    commits: Iterable[Mapping[str, Any]], numerator: str, denominator: str, metric: str = HEADLINE
+) -> dict[str, Ratio]:
+    """Return the ratio of two models in each stratum, over its windows; those without a finite interval are left out."""
+    column = METRICS.index(metric)
+    sums: dict[tuple[str, str], dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    for commit in commits:
+        for row in commit["windows"]:
+            start, model, stratum = row[:3]
+            sums[stratum, model][start] += row[4 + column]
+    ratios = {}
+    for stratum in STRATA:
+        top, bottom = sums[stratum, numerator], sums[stratum, denominator]
+        starts = sorted(top.keys() & bottom.keys())
+        found = _ratio(numerator, denominator, metric, [top[start] for start in starts], [bottom[start] for start in starts])
+        if found is not None and isfinite(found.high):
+            ratios[stratum] = found
+    return ratios
+
+
+def _ratio(numerator: str, denominator: str, metric: str, top: Sequence[float], bottom: Sequence[float]) -> Ratio | None:
+    """The ratio of sums per window (windows,), None where it is undefined."""
+    if not top or not sum(bottom):
         return None
-    block = LONG_BLOCK if len(starts) >= LONG_LOG_WINDOWS else SHORT_BLOCK
-    ratio, low, high = block_bootstrap_ratio(top, bottom, block, BOOTSTRAP_SEED)
-    return Ratio(numerator, denominator, metric, ratio, low, high, block, -(-len(starts) // block), len(starts))
+    block = LONG_BLOCK if len(top) >= LONG_LOG_WINDOWS else SHORT_BLOCK
+    ratio, low, high = block_bootstrap_ratio(np.array(top), np.array(bottom), block, BOOTSTRAP_SEED)
+    return Ratio(numerator, denominator, metric, ratio, low, high, block, -(-len(top) // block), len(top))
 
 
 def headline_ratios(results: Results) -> tuple[Ratio, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 def block_bootstrap_ratio(
     numerators: np.ndarray, denominators: np.ndarray, block: int, seed: int, draws: int = 2_000
 ) -> tuple[float, float, float]:
-    """Return (ratio, low, high) of sum(numerators) / sum(denominators) with a 95 % percentile interval.
+    """Return (ratio, low, high) of sum(numerators) / sum(denominators) with a 95 % percentile interval; it may be infinite.
 
     Blocks of ``block`` consecutive windows are drawn with replacement, from every start position and
     around the end (circular), so that each window is drawn equally often. Source: Politis and Romano, 1992.
@@ -27,5 +27,6 @@ def block_bootstrap_ratio(
     index = (starts[:, :, None] + np.arange(block)).reshape(draws, -1)[:, :windows] % windows
     top, bottom = numerators[index].sum(1), denominators[index].sum(1)
     ratios = np.divide(top, bottom, out=np.full(draws, np.inf), where=bottom > 0)
-    low, high = np.percentile(ratios, [2.5, 97.5])
+    # Infinite draws stand at the end: without interpolation none of them meets another.
+    low, high = np.percentile(ratios, [2.5, 97.5], method="nearest" if np.isinf(ratios).any() else "linear")
     return float(numerators.sum() / denominators.sum()), float(low), float(high)

@@ -1,0 +1,113 @@
+"""Runs a cell with the commands that a user types, and keeps what it found in one JSON file."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.adaptation.plan import Cell
+from dynmm_core.datasets.dataset_file import DATASET_FILE
+from dynmm_core.errors import UserError
+from dynmm_core.store.latents import LatentStore
+from replay.config import environment
+from replay.files import write_atomically
+from replay.results import stratum_ratios
+from replay.run_folder import METRICS_FILE
+from replay.runner import read_outcome
+
+_COSTS_FILE = "costs.json"
+_KEPT_METRICS = ("hr@10", "ndcg@10")
+
+
+def result_file(results: Path, cell: Cell) -> Path:
+    """Where the cell's document lies once it is finished."""
+    return results / f"{cell.name}.json"
+
+
+def run_cell(cell: Cell, data: Path, work: Path, results: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Prepare, pre-train and replay as far as that is not done yet; write the cell's document and return it.
+
+    Raises:
+        UserError: ``data`` holds no folder of that name, or a command was refused.
+    """
+    source = data / cell.data
+    if not source.is_dir():
+        raise UserError(f"--data: {data} holds no folder {cell.data}; name the folder that holds the data sets")
+    prepared, bundle, run = work / "data" / cell.data, work / "bundles" / cell.bundle, work / "runs" / cell.name
+    if (source / DATASET_FILE).is_file():
+        prepared = source
+    elif not prepared.exists():
+        _command(["data", "prepare", str(source), "--out", str(prepared)], say)
+    pretrain = ["pretrain", "DATA", "--out", "BUNDLE", "--profile", cell.profile, "--seed", str(cell.bundle_seed), *cell.pretrain]
+    if not bundle.exists():
+        cost = _command(_with(pretrain, DATA=prepared, BUNDLE=bundle), say)
+        write_atomically(bundle.parent / f"{cell.bundle}.{_COSTS_FILE}", json.dumps(cost).encode())
+    replay = ["replay", "DATA", "--bundle", "BUNDLE", "--out", "RUN", "--seed", str(cell.seed), *cell.replay_words()]
+    costs = run.parent / f"{cell.name}.{_COSTS_FILE}"
+    if not (run / METRICS_FILE).is_file():
+        cost = _command(_with(replay, DATA=prepared, BUNDLE=bundle, RUN=run), say)
+        write_atomically(costs, json.dumps(cost).encode())
+    found = {"pretrain": _cost(bundle.parent / f"{cell.bundle}.{_COSTS_FILE}"), "replay": _cost(costs)}
+    document = _document(cell, run, [" ".join(["dynmm", *words]) for words in (pretrain, replay)], found)
+    write_atomically(result_file(results, cell), (json.dumps(document, indent=1) + "\n").encode())
+    return document
+
+
+def _command(words: Sequence[str], say: Callable[[str], None]) -> dict[str, float]:
+    """Run `dynmm` in a process of its own; return its seconds and CPU seconds, its workers' among them."""
+    say(" ".join(["dynmm", *words]))
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "dynmm_core.cli", *words, "--json"], stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise UserError(f"dynmm {' '.join(words)}: exit {done.returncode}; its message stands above")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": round(time.monotonic() - begun, 1), "cpu_seconds": round(cpu, 1)}
+
+
+def _with(words: Sequence[str], **paths: Path) -> list[str]:
+    return [str(paths.get(word, word)) for word in words]
+
+
+def _cost(path: Path) -> dict[str, float] | None:
+    return dict(json.loads(path.read_text())) if path.is_file() else None
+
+
+def _document(cell: Cell, run: Path, commands: list[str], costs: dict[str, Any]) -> dict[str, Any]:
+    outcome = read_outcome(run)
+    metrics = outcome.metrics
+    best = outcome.ratios[0].denominator if outcome.ratios else None
+    models = {
+        model: {**{name: figures[name] for name in _KEPT_METRICS}, "strata": _strata(figures["strata"])}
+        for model, figures in metrics["models"].items()
+    }
+    commits = [version.metrics for version in LatentStore.open(run / "store").active()]
+    strata = stratum_ratios(commits, "adapted", best) if best else {}
+    return {
+        "cell": cell.name, "data": cell.data, "profile": cell.profile, "bundle_seed": cell.bundle_seed, "seed": cell.seed,
+        "tag": cell.tag, "commands": commands, "config_hash": metrics["config_hash"],
+        **{name: metrics[name] for name in ("windows", "events", "peak_rss_mb")},
+        **{name: metrics[name] for name in ("candidate_recall", "update_cpu_seconds") if name in metrics},
+        "models": models, "ratios": [asdict(ratio) for ratio in outcome.ratios],
+        "stratum_ratios": {stratum: asdict(ratio) for stratum, ratio in strata.items()},
+        "costs": costs, "commit": _commit(),
+        "environment": {**environment(), "cpus": os.cpu_count(), "system": platform.platform()},
+    }  # fmt: skip
+
+
+def _strata(strata: dict[str, Any]) -> dict[str, Any]:
+    return {name: {"n": figures["n"], **{one: figures[one] for one in _KEPT_METRICS}} for name, figures in strata.items()}
+
+
+def _commit() -> str | None:
+    """The commit of this checkout, with "+" where files differ from it; None outside one."""
+    here = Path(__file__).parent
+    found = subprocess.run(["git", "describe", "--always", "--dirty=+", "--abbrev=12"], cwd=here, capture_output=True, text=True)
+    return found.stdout.strip() or None
