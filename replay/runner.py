@@ -112,12 +112,6 @@ def _driver(request: ReplayRequest, log: PreparedLog, settings: ReplaySettings) 
     wire = request.wire
     if wire is None:
         return lambda run: stream(run, request.data, request.bundle, request.workers)
-    context = Bundle.load(request.bundle).context
-    if len(context):
-        raise UserError(
-            f"--via-kafka: {request.bundle} knows requests by {', '.join(context.values)}, which do not travel through Kafka;"
-            " leave --via-kafka out, or make a bundle without --context"
-        )
     from replay.via_kafka import prepare_topics, stream_via_kafka
 
     topics = prepare_topics(wire, log, settings, request.out, request.workers)

@@ -58,11 +58,6 @@ class AdaptEngine:
 
     def __init__(self, settings: AdaptSettings, bundle: Bundle) -> None:
         self.settings, self.bundle = settings, bundle
-        if settings.journal and len(bundle.context):
-            raise UserError(
-                f"bundle: {bundle.path} knows requests by {', '.join(bundle.context.values)}, which do not travel through Kafka;"
-                " make one with `dynmm pretrain` without --context"
-            )
         torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True)
         cut = bundle.cut_state()
@@ -83,7 +78,7 @@ class AdaptEngine:
             )
         rollbacks = self._store.rollbacks()
         self.run_name = rollbacks[-1].run if rollbacks else settings.run_name
-        self._journal = SlideJournal(settings.run_dir / "journal") if settings.journal else None
+        self._journal = SlideJournal(settings.run_dir / "journal", tuple(bundle.context.values)) if settings.journal else None
         self._journal_begun = False
         if self._journal is not None:
             self._restore(self._journal)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-import orjson
 import pyarrow as pa
 
 from dynmm_core.events.arrow import decode_arrow, decode_tables
 from dynmm_core.events.arrow_stream import UNREADABLE, check_version, read_stream
 from dynmm_core.events.letters import Decoded, Origin
 from dynmm_core.events.schema import COLUMN_TYPES
+from dynmm_core.events.text import as_text
 
 _MOST_GROUP_BYTES = 1 << 30  # of one text column, if every row had all bytes of its message
 
@@ -61,14 +61,5 @@ def _runs(messages: Sequence[bytes]) -> Iterator[tuple[int, list[pa.Table]]]:
 def _further_as_text(events: pa.RecordBatch) -> pa.RecordBatch:
     """A field's type must not depend on who sent it: the columns of several messages are put together."""
     columns = dict(zip(events.schema.names, events.columns, strict=True))
-    further = {name: _as_text(column) for name, column in columns.items() if name not in COLUMN_TYPES}
+    further = {name: as_text(column) for name, column in columns.items() if name not in COLUMN_TYPES}
     return pa.RecordBatch.from_pydict({**columns, **further}) if further else events
-
-
-def _as_text(column: pa.Array) -> pa.Array:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_null(column.type):
-        return column.cast(pa.string())
-    texts = [None if value is None else orjson.dumps(value, default=str).decode() for value in column.to_pylist()]
-    return pa.array(texts, pa.string())
