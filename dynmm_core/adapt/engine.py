@@ -1,8 +1,8 @@
 """The adapt state machine on top of the store: each slide ends in exactly one version, whatever was killed before."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from dynmm_core.adapt.catalogue import IdMap
 from dynmm_core.adapt.histories import Histories
 from dynmm_core.adapt.journal import SlideJournal
-from dynmm_core.adapt.loop import AdaptLoop, LoopSettings
+from dynmm_core.adapt.loop import AdaptLoop, LoopSettings, StepResult
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.adapt.strata import WindowRow
@@ -37,7 +37,10 @@ COMMITS_PER_GC = 50
 
 @dataclass(frozen=True)
 class SlideReport:
-    """What became of one slide: its version, or the version it already had (``absorbed``)."""
+    """What became of one slide: its version, or the version it already had (``absorbed``).
+
+    ``context_known``: by context column the share of the slide's events whose value has a code, 0 to 1.
+    """
 
     slide_end_ms: int
     version: int
@@ -46,6 +49,7 @@ class SlideReport:
     windows: tuple[WindowRow, ...]
     absorbed: bool
     update_rejected: bool
+    context_known: Mapping[str, float] = field(default_factory=dict)
 
 
 class AdaptEngine:
@@ -124,13 +128,15 @@ class AdaptEngine:
         result = self._loop.step(events)
         if seeded_bug("skip-commit"):
             return SlideReport(slide.slide_end_ms, self._taken.next_number, "", len(events.item_idx), (), False, False)
-        version = self._commit(slide, events, result.windows, not result.update_accepted)
+        known = self.bundle.context.known(events.context)
+        metrics = self._metrics(slide, result, known)
+        version = self._commit(slide, events, metrics)
         if seeded_bug("double-commit"):
             end_ms = slide.slide_end_ms + 1
-            self._commit(replace(slide, slide_end_ms=end_ms), replace(events, slide_end_ms=end_ms), result.windows, False)
+            self._commit(replace(slide, slide_end_ms=end_ms), replace(events, slide_end_ms=end_ms), metrics)
         return SlideReport(
             slide.slide_end_ms, version.number, version.content_hash, len(events.item_idx), tuple(result.windows),
-            absorbed=False, update_rejected=not result.update_accepted,
+            absorbed=False, update_rejected=not result.update_accepted, context_known=known,
         )  # fmt: skip
 
     def _take(self, slide: Slide) -> SlideEvents:
@@ -192,7 +198,7 @@ class AdaptEngine:
             )
         return version
 
-    def _commit(self, slide: Slide, events: SlideEvents, windows: list[WindowRow], update_rejected: bool) -> Version:
+    def _commit(self, slide: Slide, events: SlideEvents, metrics: dict[str, Any]) -> Version:
         """Journal and state file first, then the store commit that names the state: it is the only decision point."""
         keep = self._taken.next_number % self.settings.store_every == 0
         if self._journal is not None:
@@ -203,7 +209,7 @@ class AdaptEngine:
         draft = Draft(
             run=self.run_name, slide_end_ms=events.slide_end_ms, config_hash=self.settings.config_hash,
             base_hash=self.bundle.hash, state=state, rows=self._rows(events, keep), keep_rows=keep,
-            metrics=self._metrics(slide, windows, update_rejected), lineage=_lineage(slide, events),
+            metrics=metrics, lineage=_lineage(slide, events),
         )  # fmt: skip
         version = self._store.commit(draft, self.head)
         crash_point("after-store-commit")
@@ -223,9 +229,12 @@ class AdaptEngine:
             self._journal_begun = True
         journal.append(slide)
 
-    def _metrics(self, slide: Slide, windows: list[WindowRow], update_rejected: bool) -> dict[str, Any]:
+    def _metrics(self, slide: Slide, result: StepResult, known: Mapping[str, float]) -> dict[str, Any]:
         """What travels with a version outside its hash: results, where reading goes on, the oldest version still seen."""
-        metrics: dict[str, Any] = {"windows": [row.to_json() for row in windows], "update_rejected": update_rejected}
+        windows, update_rejected = [row.to_json() for row in result.windows], not result.update_accepted
+        metrics: dict[str, Any] = {"windows": windows, "update_rejected": update_rejected}
+        if known:
+            metrics["context_known"] = dict(known)
         if slide.resume is not None:
             metrics["resume"] = slide.resume
         if (oldest := self._taken.seen_from(slide.slide_end_ms)) is not None:

@@ -42,6 +42,10 @@ class ContextColumns:
                 codes[:, place] = found.take(texts.indices).fill_null(-1).to_numpy().astype(np.int64) + 1
         return codes
 
+    def known(self, codes: np.ndarray) -> dict[str, float]:
+        """Return by column the share of the rows of ``codes`` (n, columns), n > 0, whose value has a code."""
+        return dict(zip(self.values, (codes > 0).mean(0).tolist(), strict=True))
+
 
 def choose_context(table: pa.Table, item_idx: np.ndarray) -> ContextColumns:
     """Return the columns that can describe a request: 2 to MOST_VALUES values, the first MOST_COLUMNS of them.

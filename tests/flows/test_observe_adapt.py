@@ -51,7 +51,7 @@ class Engine:
         self.seen.append((slide.slide_end_ms, self.look()[0]))
         return SimpleNamespace(
             slide_end_ms=slide.slide_end_ms, version=len(self.seen), content_hash="", events=3, absorbed=False,
-            update_rejected=False,
+            update_rejected=False, context_known={},
         )  # fmt: skip
 
 
