@@ -50,7 +50,7 @@ def replayed(log: PreparedLog, bundle: Path, out: Path, *more: str) -> Hashes:
 
 
 def log_with_context(folder: Path, **other: object) -> PreparedLog:
-    """Eight hours of clicks; a region that is text and sometimes null, a device that is a number, a screen that is half of one."""
+    """Eight hours of clicks; a region that is text or null, a device that is a number, a screen that is half of one."""
     stream = draw_stream(make_world(StreamSettings(events=3_000, users=120, items=60, online_hours=8)))
     rng, count = np.random.default_rng(5), len(stream.event_time_ms)
     regions = np.array(["nord", "süd", 'say "so"', None], object)
