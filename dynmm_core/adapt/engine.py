@@ -128,15 +128,15 @@ class AdaptEngine:
         result = self._loop.step(events)
         if seeded_bug("skip-commit"):
             return SlideReport(slide.slide_end_ms, self._taken.next_number, "", len(events.item_idx), (), False, False)
-        known = self.bundle.context.known(events.context)
-        metrics = self._metrics(slide, result, known)
+        shares = self.bundle.context.known(events.context)
+        metrics = self._metrics(slide, result, shares)
         version = self._commit(slide, events, metrics)
         if seeded_bug("double-commit"):
             end_ms = slide.slide_end_ms + 1
             self._commit(replace(slide, slide_end_ms=end_ms), replace(events, slide_end_ms=end_ms), metrics)
         return SlideReport(
             slide.slide_end_ms, version.number, version.content_hash, len(events.item_idx), tuple(result.windows),
-            absorbed=False, update_rejected=not result.update_accepted, context_known=known,
+            absorbed=False, update_rejected=not result.update_accepted, context_known=shares,
         )  # fmt: skip
 
     def _take(self, slide: Slide) -> SlideEvents:
@@ -229,12 +229,12 @@ class AdaptEngine:
             self._journal_begun = True
         journal.append(slide)
 
-    def _metrics(self, slide: Slide, result: StepResult, known: Mapping[str, float]) -> dict[str, Any]:
+    def _metrics(self, slide: Slide, result: StepResult, shares: Mapping[str, float]) -> dict[str, Any]:
         """What travels with a version outside its hash: results, where reading goes on, the oldest version still seen."""
         windows, update_rejected = [row.to_json() for row in result.windows], not result.update_accepted
         metrics: dict[str, Any] = {"windows": windows, "update_rejected": update_rejected}
-        if known:
-            metrics["context_known"] = dict(known)
+        if shares:
+            metrics["context_known"] = dict(shares)
         if slide.resume is not None:
             metrics["resume"] = slide.resume
         if (oldest := self._taken.seen_from(slide.slide_end_ms)) is not None:
