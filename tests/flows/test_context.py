@@ -1,5 +1,6 @@
 """A bundle that knows requests by their context works on a live stream as in a replay, whatever befalls the run."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from local_broker import LocalBroker
 
 from dynmm_core.cli import main
 from dynmm_core.datasets.checked import Options
+from dynmm_core.datasets.dataset_file import DATASET_FILE
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.events.encode import encode_arrow, encode_json
@@ -105,7 +107,7 @@ def run(broker: LocalBroker, known: Known, tmp_path: Path) -> LiveRun:
 def test_two_flows_that_are_killed_make_the_versions_of_a_replay(run: LiveRun, known: Known) -> None:
     run.produce(messages_of(known.log))
     run.flow("summarize", "--drain", status=KILLED, DYNMM_CRASH_AT="before-end-marker:30")
-    run.flow("summarize", "--drain")
+    run.flow("summarize", "--drain", "--processes", "2")
     run.flow("adapt", status=KILLED, DYNMM_CRASH_AT="after-store-commit:3")
     assert run.versions() == known.versions[:3]
     run.flow("adapt")  # takes the first three from its journal, and refuses them if they are other slides
@@ -153,3 +155,16 @@ def test_what_no_message_has_is_other_as_a_null_is_and_is_told(run: LiveRun, kno
     assert run.versions() == replayed(nulls, known.bundle, tmp_path / "replay") != known.versions
     shares = [version.metrics["context_known"] for version in LatentStore.open(run.out / "store").active()]
     assert {share["region"] for share in shares} == {0.0} and all(0.5 < share["screen"] < 0.8 for share in shares)
+
+
+def test_a_log_without_the_columns_is_refused(known: Known, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(known.log.path, tmp_path / "data")
+    described = tmp_path / "data" / DATASET_FILE
+    lines = described.read_text().splitlines()
+    described.write_text("\n".join(line for line in lines if "region" not in line and "device" not in line))
+    assert set(known.log.columns) - set(PreparedLog.open(tmp_path / "data").columns) == {"region", "device"}
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", str(tmp_path / "data"), "--bundle", str(known.bundle), "--out", str(tmp_path / "run")])
+    assert ended.value.code == 2 and not (tmp_path / "run").exists()
+    told = " ".join(capsys.readouterr().err.split())
+    assert "knows requests by region, device, which" in told and "dynmm pretrain" in told
