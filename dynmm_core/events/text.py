@@ -9,9 +9,14 @@ import pyarrow as pa
 def as_text(column: pa.Array) -> pa.Array:
     """Return each value (n,) as text: a string as it is, anything else as JSON.
 
-    A number that JSON does not have (NaN, infinite) is null, as a missing one.
+    A number that JSON does not have (NaN, infinite) is null, as a missing one; a moment is told to the microsecond.
+
+    Raises:
+        ValueError, OverflowError, pyarrow.ArrowInvalid: a moment lies outside the years 1 to 9999, or its zone is not known.
     """
     kind = column.type
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return as_text(column.cast(pa.timestamp("us", kind.tz), safe=False))
     if pa.types.is_dictionary(kind):
         return as_text(column.dictionary_decode())
     if kind == pa.string():
