@@ -5,7 +5,7 @@ process, so that nobody learns the reason. Hence no step lets one out: the failu
 source, the one place where the engine can be stopped cleanly, aborts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -26,6 +26,7 @@ class Report(Protocol):
     events: int
     absorbed: bool
     update_rejected: bool
+    context_known: Mapping[str, float]
 
 
 class Progress(BaseModel):

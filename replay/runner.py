@@ -77,6 +77,7 @@ def replay_log(request: ReplayRequest) -> Outcome:
     """
     log, bundle = PreparedLog.open(request.data), Bundle.load(request.bundle)
     open_device(request.options.device)
+    _check_context(request, log, bundle)
     split = _split(request, log)
     names = OWN_STREAM if request.like is None else request.like.stream()
     settings = resolve(request.options, split, bundle, bundle.choices.popularity_window_ms, names)
@@ -112,16 +113,20 @@ def _driver(request: ReplayRequest, log: PreparedLog, settings: ReplaySettings) 
     wire = request.wire
     if wire is None:
         return lambda run: stream(run, request.data, request.bundle, request.workers)
-    context = Bundle.load(request.bundle).context
-    if len(context):
-        raise UserError(
-            f"--via-kafka: {request.bundle} knows requests by {', '.join(context.values)}, which do not travel through Kafka;"
-            " leave --via-kafka out, or make a bundle without --context"
-        )
     from replay.via_kafka import prepare_topics, stream_via_kafka
 
     topics = prepare_topics(wire, log, settings, request.out, request.workers)
     return lambda run: stream_via_kafka(run, request.data, request.bundle, request.workers, wire, topics)
+
+
+def _check_context(request: ReplayRequest, log: PreparedLog, bundle: Bundle) -> None:
+    """Refuse a log without what the bundle knows requests by; a live run may have had messages without it, too."""
+    missing = [name for name in bundle.context.values if name not in log.columns]
+    if missing and request.like is None:
+        raise UserError(
+            f"--bundle: {request.bundle} knows requests by {', '.join(missing)}, which {request.data} does not have; bring these"
+            f" columns back, or make a bundle without them: `dynmm pretrain {request.data} --out BUNDLE`"
+        )
 
 
 def _split(request: ReplayRequest, log: PreparedLog) -> Split:

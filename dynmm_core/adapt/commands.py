@@ -18,7 +18,7 @@ def pretrain(
     seed: int = 0,
     threads: int = 2,
     device: str = "cpu",
-    context: Annotated[bool, Parameter(negative="")] = False,
+    context: bool = True,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Train the frozen base on the first 70 % of a prepared log and choose what depends on data.
@@ -38,8 +38,9 @@ def pretrain(
     device
         cpu or cuda.
     context
-        Let further columns of the log with 2 to 63 values, such as region or device, describe a request. Such a bundle serves
-        replays of the log alone: these columns do not travel through Kafka yet.
+        Let the log's further columns with 2 to 63 values, the first six of them, describe a request, such as region or device;
+        one that the item decides is left out. What is not known before the click must not be among them: take such a column
+        out of extra_columns in the log's dataset.toml, or leave context out altogether.
     json
         Print one JSON document instead of tables.
     """
@@ -59,8 +60,12 @@ def pretrain(
     seconds = round(time.monotonic() - begun, 1)
     if json:
         choices = bundle.choices.model_dump()
-        print_json({"bundle": str(out), "hash": bundle.hash, "choices": choices, "trials": bundle.trials, "seconds": seconds})
+        print_json({
+            "bundle": str(out), "hash": bundle.hash, "choices": choices, "context": list(bundle.context.values),
+            "trials": bundle.trials, "seconds": seconds,
+        })  # fmt: skip
         return
     rows = [[name, str(value)] for name, value in bundle.choices.model_dump().items()]
+    rows += [["context", ", ".join(bundle.context.values) or "none"]]
     rows += [["trials", str(len(bundle.trials))], ["hash", bundle.hash[:16]], ["seconds", str(seconds)], ["bundle", str(out)]]
     print_table(["chosen on the tail", "value"], rows, title=f"Bundle for {bundle.dataset}")

@@ -1,8 +1,8 @@
 """The adapt state machine on top of the store: each slide ends in exactly one version, whatever was killed before."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from dynmm_core.adapt.catalogue import IdMap
 from dynmm_core.adapt.histories import Histories
 from dynmm_core.adapt.journal import SlideJournal
-from dynmm_core.adapt.loop import AdaptLoop, LoopSettings
+from dynmm_core.adapt.loop import AdaptLoop, LoopSettings, StepResult
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.adapt.strata import WindowRow
@@ -36,7 +36,10 @@ COMMITS_PER_GC = 50
 
 @dataclass(frozen=True)
 class SlideReport:
-    """What became of one slide: its version, or the version it already had (``absorbed``)."""
+    """What became of one slide: its version, or the version it already had (``absorbed``).
+
+    ``context_known``: by context column the share of the slide's events whose value has a code, 0 to 1.
+    """
 
     slide_end_ms: int
     version: int
@@ -45,6 +48,7 @@ class SlideReport:
     windows: tuple[WindowRow, ...]
     absorbed: bool
     update_rejected: bool
+    context_known: Mapping[str, float] = field(default_factory=dict)
 
 
 class AdaptEngine:
@@ -57,11 +61,6 @@ class AdaptEngine:
 
     def __init__(self, settings: AdaptSettings, bundle: Bundle) -> None:
         self.settings, self.bundle = settings, bundle
-        if settings.journal and len(bundle.context):
-            raise UserError(
-                f"bundle: {bundle.path} knows requests by {', '.join(bundle.context.values)}, which do not travel through Kafka;"
-                " make one with `dynmm pretrain` without --context"
-            )
         torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True)
         cut = bundle.cut_state()
@@ -82,7 +81,7 @@ class AdaptEngine:
             )
         rollbacks = self._store.rollbacks()
         self.run_name = rollbacks[-1].run if rollbacks else settings.run_name
-        self._journal = SlideJournal(settings.run_dir / "journal") if settings.journal else None
+        self._journal = SlideJournal(settings.run_dir / "journal", tuple(bundle.context.values)) if settings.journal else None
         self._journal_begun = False
         if self._journal is not None:
             self._restore(self._journal)
@@ -128,13 +127,15 @@ class AdaptEngine:
         result = self._loop.step(events)
         if seeded_bug("skip-commit"):
             return SlideReport(slide.slide_end_ms, self._taken.next_number, "", len(events.item_idx), (), False, False)
-        version = self._commit(slide, events, result.windows, not result.update_accepted)
+        shares = self.bundle.context.known(events.context)
+        metrics = self._metrics(slide, result, shares)
+        version = self._commit(slide, events, metrics)
         if seeded_bug("double-commit"):
             end_ms = slide.slide_end_ms + 1
-            self._commit(replace(slide, slide_end_ms=end_ms), replace(events, slide_end_ms=end_ms), result.windows, False)
+            self._commit(replace(slide, slide_end_ms=end_ms), replace(events, slide_end_ms=end_ms), metrics)
         return SlideReport(
             slide.slide_end_ms, version.number, version.content_hash, len(events.item_idx), tuple(result.windows),
-            absorbed=False, update_rejected=not result.update_accepted,
+            absorbed=False, update_rejected=not result.update_accepted, context_known=shares,
         )  # fmt: skip
 
     def _take(self, slide: Slide) -> SlideEvents:
@@ -196,7 +197,7 @@ class AdaptEngine:
             )
         return version
 
-    def _commit(self, slide: Slide, events: SlideEvents, windows: list[WindowRow], update_rejected: bool) -> Version:
+    def _commit(self, slide: Slide, events: SlideEvents, metrics: dict[str, Any]) -> Version:
         """Journal and state file first, then the store commit that names the state: it is the only decision point."""
         keep = self._taken.next_number % self.settings.store_every == 0
         if self._journal is not None:
@@ -207,7 +208,7 @@ class AdaptEngine:
         draft = Draft(
             run=self.run_name, slide_end_ms=events.slide_end_ms, config_hash=self.settings.config_hash,
             base_hash=self.bundle.hash, state=state, rows=self._rows(events, keep), keep_rows=keep,
-            metrics=self._metrics(slide, windows, update_rejected), lineage=_lineage(slide, events),
+            metrics=metrics, lineage=_lineage(slide, events),
         )  # fmt: skip
         version = self._store.commit(draft, self.head)
         crash_point("after-store-commit")
@@ -227,9 +228,12 @@ class AdaptEngine:
             self._journal_begun = True
         journal.append(slide)
 
-    def _metrics(self, slide: Slide, windows: list[WindowRow], update_rejected: bool) -> dict[str, Any]:
+    def _metrics(self, slide: Slide, result: StepResult, shares: Mapping[str, float]) -> dict[str, Any]:
         """What travels with a version outside its hash: results, where reading goes on, the oldest version still seen."""
-        metrics: dict[str, Any] = {"windows": [row.to_json() for row in windows], "update_rejected": update_rejected}
+        windows, update_rejected = [row.to_json() for row in result.windows], not result.update_accepted
+        metrics: dict[str, Any] = {"windows": windows, "update_rejected": update_rejected}
+        if shares:
+            metrics["context_known"] = dict(shares)
         if slide.resume is not None:
             metrics["resume"] = slide.resume
         if (oldest := self._taken.seen_from(slide.slide_end_ms)) is not None:

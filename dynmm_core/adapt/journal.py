@@ -28,11 +28,13 @@ class SlideJournal:
     """Complete slides under ``folder``, one file each and every 64 of them merged into one; a slide is whole or absent.
 
     Entries are written before the store's commit, so that one may lie behind the head: it is no entry until its slide
-    was committed. One process writes; the store's fencing keeps a second one out.
+    was committed. One process writes; the store's fencing keeps a second one out. ``context``: columns of the events that
+    are kept beside what learning always needs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, context: tuple[str, ...] = ()) -> None:
         self.folder = folder
+        self._columns = (*EVENT_COLUMNS, *context)
         self._singles: list[Path] = []
 
     def begin(self, through_ms: int | None) -> None:
@@ -72,7 +74,7 @@ class SlideJournal:
             self._merge()
         path = self.folder / f"{slide.slide_end_ms}.arrow"
         with whole_file(path) as file:
-            _write(file, [_entry(slide)])
+            _write(file, [_entry(slide, self._columns)])
         sync(self.folder)
         self._singles.append(path)
 
@@ -121,10 +123,11 @@ class SlideJournal:
         path.unlink()
 
 
-def _entry(slide: Slide) -> pa.RecordBatch:
+def _entry(slide: Slide, columns: tuple[str, ...]) -> pa.RecordBatch:
     facts = {"duplicates": slide.duplicates, "counted": slide.counted, "resume": slide.resume, "idle_cuts": slide.idle_cuts}
     texts = (slide.slide_start_ms, slide.slide_end_ms, json.dumps(facts, sort_keys=True))
-    parts = (_to_stream(slide.events.select(EVENT_COLUMNS)), _to_stream(slide.counts))
+    events = slide.events.select([name for name in columns if name in slide.events.column_names])
+    parts = (_to_stream(events), _to_stream(slide.counts))
     values = [*texts, *parts, _digest(*texts, *parts)]
     return pa.record_batch([pa.array([value], field.type) for value, field in zip(values, _SCHEMA, strict=True)], schema=_SCHEMA)
 

@@ -35,7 +35,7 @@ class PretrainSettings(BaseModel):
     """What pre-training may be told; everything else it chooses.
 
     profile: ``paper`` (h = 256, 2 layers, 50 items) or ``demo`` (small and quick); threads: CPU threads, part of what
-    makes two runs equal; context: let columns of the log, such as region, describe a request.
+    makes two runs equal; context: let columns of the log, such as region, describe a request, unless the item decides them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,7 +44,7 @@ class PretrainSettings(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31)
     threads: int = Field(2, ge=1, le=1_024)
     device: str = "cpu"
-    context: bool = False
+    context: bool = True
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,10 @@ def read_cut(log: PreparedLog, with_context: bool = False) -> tuple[CutState, Co
     """Read every event before the cut in indices; ``with_context``: and those further columns of the log that can be context."""
     further = log.extra_columns if with_context else ()
     table = log.read(["user_id", "item_id", "event_time_ms", *further], 0, log.cut_row)
-    context = choose_context(table.select(further))
     times = table["event_time_ms"].to_numpy()
     users, items = IdMap(), IdMap()
     user_idx, item_idx = users.add_in_order(table["user_id"], times), items.add_in_order(table["item_id"], times)
+    context = choose_context(table.select(further), item_idx)
     return CutState(items.ids[1:], users.ids[1:], user_idx, item_idx, times, context.encode(table)), context
 
 

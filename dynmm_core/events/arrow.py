@@ -31,9 +31,13 @@ def decode_arrow(message: pa.RecordBatch | bytes, origin: Origin) -> Decoded:
         check_version(table.schema)
         return decode_tables([table], origin)
     except UNREADABLE as error:
-        raw = message if isinstance(message, bytes) else b""
-        letter = BadEvent(_told(error), raw, origin.topic, origin.partition, origin.offsets[0])
-        return Decoded(empty_events(), np.zeros(0, np.int64), (letter,))
+        return unreadable(error, message if isinstance(message, bytes) else b"", origin)
+
+
+def unreadable(error: Exception, raw: bytes, origin: Origin) -> Decoded:
+    """The one letter of a message that cannot be read, with what went wrong."""
+    letter = BadEvent(_told(error), raw, origin.topic, origin.partition, origin.offsets[0])
+    return Decoded(empty_events(), np.zeros(0, np.int64), (letter,))
 
 
 def decode_tables(tables: Sequence[pa.Table], origin: Origin) -> Decoded:

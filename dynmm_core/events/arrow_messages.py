@@ -1,14 +1,15 @@
 """Arrow messages to events, many at once, with fields that the schema does not know as text, as JSON messages have them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-import orjson
 import pyarrow as pa
 
-from dynmm_core.events.arrow import decode_arrow, decode_tables
+from dynmm_core.events.arrow import decode_arrow, decode_tables, unreadable
 from dynmm_core.events.arrow_stream import UNREADABLE, check_version, read_stream
 from dynmm_core.events.letters import Decoded, Origin
 from dynmm_core.events.schema import COLUMN_TYPES
+from dynmm_core.events.text import as_text
 
 _MOST_GROUP_BYTES = 1 << 30  # of one text column, if every row had all bytes of its message
 
@@ -23,11 +24,17 @@ def decode_arrow_messages(messages: Sequence[bytes], origin: Origin) -> list[Dec
                 raise pa.ArrowInvalid("told by decode_arrow")
             check_version(tables[0].schema)
             pa.concat_tables(tables).validate(full=True)
-            found = [decode_tables(tables, _at(origin, first, last))]
+            parts.append(_further_as_text(decode_tables(tables, _at(origin, first, last))))
         except UNREADABLE:
-            found = [decode_arrow(messages[index], _at(origin, index, index + 1)) for index in range(first, last)]
-        parts += [Decoded(_further_as_text(part.events), part.offsets, part.bad) for part in found]
+            parts += [_alone(messages[index], _at(origin, index, index + 1)) for index in range(first, last)]
     return parts
+
+
+def _alone(message: bytes, origin: Origin) -> Decoded:
+    try:
+        return _further_as_text(decode_arrow(message, origin))
+    except UNREADABLE as error:
+        return unreadable(error, message, origin)
 
 
 def _at(origin: Origin, first: int, last: int) -> Origin:
@@ -58,17 +65,9 @@ def _runs(messages: Sequence[bytes]) -> Iterator[tuple[int, list[pa.Table]]]:
         yield len(messages) - len(run), run
 
 
-def _further_as_text(events: pa.RecordBatch) -> pa.RecordBatch:
+def _further_as_text(decoded: Decoded) -> Decoded:
     """A field's type must not depend on who sent it: the columns of several messages are put together."""
+    events = decoded.events
     columns = dict(zip(events.schema.names, events.columns, strict=True))
-    further = {name: _as_text(column) for name, column in columns.items() if name not in COLUMN_TYPES}
-    return pa.RecordBatch.from_pydict({**columns, **further}) if further else events
-
-
-def _as_text(column: pa.Array) -> pa.Array:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_null(column.type):
-        return column.cast(pa.string())
-    texts = [None if value is None else orjson.dumps(value, default=str).decode() for value in column.to_pylist()]
-    return pa.array(texts, pa.string())
+    further = {name: as_text(column) for name, column in columns.items() if name not in COLUMN_TYPES}
+    return replace(decoded, events=pa.RecordBatch.from_pydict({**columns, **further})) if further else decoded

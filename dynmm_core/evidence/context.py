@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dynmm_core.events.text import as_text
+from dynmm_core.events.wire import VERSION_FIELD
 from dynmm_core.evidence.decayed_table import DecayedTable
 
 MOST_VALUES = 63
@@ -16,6 +18,8 @@ KINDS = 2
 _CODE_BITS = 6
 _PRIOR = 20.0
 _POSITIONS, _LENGTHS = np.array([1, 2, 3, 6]), np.array([1, 3, 10, 30])
+_LEAST_TOLD = 20  # events without the most frequent value: fewer tell nothing about who decides it
+_ITEM_DECIDES = 0.02
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,21 @@ class ContextColumns:
         return len(self.values)
 
     def encode(self, table: pa.Table) -> np.ndarray:
-        """Return the codes (n, columns) int64 of a table's rows; a column that it lacks is 0."""
+        """Return the codes (n, columns) int64 of a table's rows; a column that it lacks is 0.
+
+        A column's type does not matter: a message's text has the code of the number that stood in a log.
+        """
         codes = np.zeros((table.num_rows, len(self.values)), np.int64)
         for place, (name, values) in enumerate(self.values.items()):
-            if name in table.column_names:
-                found = pc.index_in(table[name].cast(pa.string()), value_set=pa.array(values, pa.string()))
-                codes[:, place] = found.fill_null(-1).to_numpy().astype(np.int64) + 1
+            if name in table.column_names and table.num_rows:
+                texts = _texts(table[name])
+                found = pc.index_in(texts.dictionary, value_set=pa.array(values, pa.string())).fill_null(-1)
+                codes[:, place] = found.take(texts.indices).fill_null(-1).to_numpy().astype(np.int64) + 1
         return codes
+
+    def known(self, codes: np.ndarray) -> dict[str, float]:
+        """Return by column the share of the rows of ``codes`` (n, columns), n > 0, whose value has a code."""
+        return dict(zip(self.values, (codes > 0).mean(0).tolist(), strict=True))
 
 
 def with_kinds(context: np.ndarray, session_position: np.ndarray, history_length: np.ndarray) -> np.ndarray:
@@ -46,15 +58,51 @@ def with_kinds(context: np.ndarray, session_position: np.ndarray, history_length
     return np.concatenate([context, np.stack(kinds, axis=1)], axis=1)
 
 
-def choose_context(table: pa.Table) -> ContextColumns:
-    """Return the columns of ``table`` that have between 2 and MOST_VALUES values, the first MOST_COLUMNS of them."""
+def choose_context(table: pa.Table, item_idx: np.ndarray) -> ContextColumns:
+    """Return the columns that can describe a request: 2 to MOST_VALUES values, the first MOST_COLUMNS of them.
+
+    A column that the item decides, such as its category, is left out: a request would tell what is clicked next.
+
+    Args:
+        table: columns of the log (n,); item_idx (n,): the item of each event.
+    """
     chosen: dict[str, tuple[str, ...]] = {}
     for name in table.column_names:
-        counted = pc.value_counts(table[name].combine_chunks()) if table.num_rows else []
-        pairs = [(-one["counts"].as_py(), str(one["values"].as_py())) for one in counted if one["values"].is_valid]
-        if 2 <= len(pairs) <= MOST_VALUES and len(chosen) < MOST_COLUMNS:
-            chosen[name] = tuple(value for _, value in sorted(pairs))
+        if name == VERSION_FIELD or len(chosen) == MOST_COLUMNS or not table.num_rows:
+            continue
+        texts = _texts(table[name])
+        given = texts.is_valid().to_numpy(zero_copy_only=False)
+        codes = texts.indices.fill_null(0).to_numpy()[given]
+        counts = np.bincount(codes, minlength=len(texts.dictionary))
+        if 2 <= len(counts) <= MOST_VALUES and not _item_decides(codes, item_idx[given]):
+            pairs = sorted(zip((-counts).tolist(), texts.dictionary.to_pylist(), strict=True))
+            chosen[name] = tuple(value for _, value in pairs)
     return ContextColumns(chosen)
+
+
+def _texts(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """The values (n,) as text with one code each; a whole number is the same with and without ``.0`` behind it."""
+    whole = pa.chunked_array([as_text(chunk) for chunk in column.chunks], pa.string()).combine_chunks().dictionary_encode()
+    plain = pc.replace_substring_regex(whole.dictionary, r"^(-?[0-9]+)\.0$", r"\1").dictionary_encode()
+    return pa.DictionaryArray.from_arrays(plain.indices.take(whole.indices), plain.dictionary)
+
+
+def _item_decides(codes: np.ndarray, item_idx: np.ndarray) -> bool:
+    """Whether knowing an event's item leaves next to nothing of what is not known about its code.
+
+    By the share of events that have not their item's most frequent code, of items with two events or more, in the share
+    that have not the most frequent code of all (Goodman and Kruskal 1954, lambda).
+    """
+    again = np.bincount(item_idx)[item_idx] > 1
+    codes, item_idx = codes[again], item_idx[again]
+    if not len(codes):
+        return False
+    width = int(codes.max()) + 1
+    cells, counts = np.unique(item_idx.astype(np.int64) * width + codes, return_counts=True)
+    best = np.zeros(int(item_idx.max()) + 1, np.int64)
+    np.maximum.at(best, cells // width, counts)
+    unlike_item, unlike_all = len(codes) - int(best.sum()), len(codes) - int(np.bincount(codes).max())
+    return unlike_all >= _LEAST_TOLD and unlike_item <= _ITEM_DECIDES * unlike_all
 
 
 class ContextCounts:

@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 import pyarrow as pa
 
+from dynmm_core.events.schema import REQUIRED_COLUMNS
 from dynmm_core.windows.clock import NEVER_MS
 from dynmm_core.windows.codes import Coded, encode
 from dynmm_core.windows.counts import count_items, item_table
@@ -143,7 +144,7 @@ class ShardWindow:
         known = len(tails.item_hash)
         new_users, new_items = (Coded(coded.distinct, coded.codes[known:]) for coded in (users, items))
         tables: list[tuple[ChunkKind, pa.Table]] = [
-            ("events", pa.Table.from_batches([closed.shipped]).replace_schema_metadata(None)),
+            ("events", _without_empty(closed.shipped)),
             ("items", item_table(new_items, closed.arrived, closed.item_ids)),
             ("counts", count_items(closed.event_time_ms, new_users, new_items)),
         ]
@@ -171,3 +172,12 @@ class ShardWindow:
         while len(points) > 1 and points[1][0] <= end_ms:
             points.popleft()
         return points[0][1] if points and points[0][0] <= end_ms else self._progress.points.get(partition)
+
+
+def _without_empty(events: pa.RecordBatch) -> pa.Table:
+    """The events without further columns that have no value in any of them.
+
+    Whether such a column is there depends on what was read together: a slide that is made again must be the same to the byte.
+    """
+    given = [name for name in events.schema.names if name in REQUIRED_COLUMNS or events[name].null_count < events.num_rows]
+    return pa.Table.from_batches([events.select(given)]).replace_schema_metadata(None)

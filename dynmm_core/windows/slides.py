@@ -28,10 +28,10 @@ class Slide:
     """One step of adapt: all events of one stretch of event time.
 
     ``slide_end_ms`` is exclusive and a multiple of the slide's length (UTC). ``events`` are in canonical order (event_time_ms,
-    event_id) with the schema's columns, then further ones by name. ``counts``: item_id, pane_start_ms, events, users per 5-minute
-    pane, sorted by (pane_start_ms, item_id). ``duplicates`` were dropped. ``counted`` events are behind ``counts``; ``events``
-    are all of these, or a sample. ``resume`` says where reading must go on behind this slide, as JSON; ``idle_cuts`` (partition,
-    next offset, closed_through_ms) are those that shaped it.
+    event_id) with the schema's columns, then further ones by name; a column that may be missing is there if an event has it.
+    ``counts``: item_id, pane_start_ms, events, users per 5-minute pane, sorted by (pane_start_ms, item_id). ``duplicates`` were
+    dropped. ``counted`` events are behind ``counts``; ``events`` are all of these, or a sample. ``resume`` says where reading
+    must go on behind this slide, as JSON; ``idle_cuts`` (partition, next offset, closed_through_ms) are those that shaped it.
     """
 
     slide_start_ms: int

@@ -138,6 +138,11 @@ class LiveProcess(FlowProcess):
         seconds = max(0, now_ms - closed_ms) / 1000
         if not report.absorbed:
             self.metrics.observe_commit(report.version, seconds, now_ms, report.update_rejected)
+            for column, share in report.context_known.items():
+                self.metrics.observe_context(column, share)
+            unknown = [column for column, share in report.context_known.items() if not share]
+            if unknown and self._due("context", _LOG_EVERY_S):
+                log.warning("context_unknown", slide_end_ms=report.slide_end_ms, columns=unknown)
         log.info(
             "slide_committed", version=report.version, slide_end_ms=report.slide_end_ms, events=report.events,
             seconds=round(seconds, 3), absorbed=report.absorbed, update_rejected=report.update_rejected,

@@ -42,6 +42,7 @@ class FlowMetrics:
             "dynmm_last_commit_timestamp_seconds", "When the last version was committed, or waited for"
         )
         self._version = self._gauge("dynmm_store_version", "Newest version of the store")
+        self._context = self._gauge("dynmm_context_known_ratio", "Share of the last slide's events with a known value", "column")
 
     def _add_counters(self) -> None:
         self._commit = Histogram(
@@ -113,6 +114,10 @@ class FlowMetrics:
         if version is not None:
             self._version.put(version)
         self._last_commit.put(at_ms / 1000)
+
+    def observe_context(self, column: str, share: float) -> None:
+        """The share of the last slide's events, 0 to 1, whose value in a context column the bundle knows."""
+        self._context.put(share, column)
 
     def watch_state(self, part: str, folder: Path) -> None:
         """Show, from time to time, how large ``folder`` is."""

@@ -23,6 +23,7 @@ OWN_LABELS = {
     "dynmm_events_total": {"outcome": set(OUTCOMES)},
     "dynmm_consumer_lag_messages": {"topic": None, "partition": None},
     "dynmm_watermark_delay_seconds": {"partition": None},
+    "dynmm_context_known_ratio": {"column": None},
     "dynmm_state_bytes": {"part": None},
     "dynmm_disk_free_bytes": {"part": None},
     "dynmm_disk_size_bytes": {"part": None},

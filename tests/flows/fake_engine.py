@@ -5,7 +5,8 @@ import json
 import os
 import signal
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ class FakeReport:
     events: int
     absorbed: bool = False
     update_rejected: bool = False
+    context_known: Mapping[str, float] = field(default_factory=dict)
 
 
 class RecordingEngine:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -45,13 +46,14 @@ class Engine:
     def __init__(self, look: Callable[[], tuple[float | None, float | None]]) -> None:
         self.look, self.seen = look, []  # type: ignore[var-annotated]
         self.before: Callable[[], None] = lambda: None
+        self.known: dict[str, float] = {}
 
     def on_slide(self, slide: Slide) -> Any:
         self.before()
         self.seen.append((slide.slide_end_ms, self.look()[0]))
         return SimpleNamespace(
             slide_end_ms=slide.slide_end_ms, version=len(self.seen), content_hash="", events=3, absorbed=False,
-            update_rejected=False,
+            update_rejected=False, context_known=self.known,
         )  # fmt: skip
 
 
@@ -118,6 +120,19 @@ def test_the_time_to_the_commit_begins_where_the_slide_closed(adapt: LiveAdapt, 
     assert took_s is not None and 1_100 <= took_s < 1_160
     adapt.take_all([item(3, ago_s=-50)])  # the other machine's clock is ahead
     assert value(process, "dynmm_slide_commit_seconds_sum") == pytest.approx(took_s)
+
+
+def test_context_that_nobody_sends_is_shown_and_told(adapt: LiveAdapt, engine: Engine, process: LiveProcess) -> None:
+    with structlog.testing.capture_logs() as told:
+        adapt.take_all([item(1)])
+        engine.known = {"region": 0.25}
+        adapt.take_all([item(2)])
+        assert value(process, "dynmm_context_known_ratio") == 0.25
+        engine.known = {"region": 0.0}
+        adapt.take_all([item(3), item(4)])
+    assert value(process, "dynmm_context_known_ratio") == 0
+    (warned,) = [line for line in told if line["log_level"] == "warning"]
+    assert (warned["event"], warned["columns"], warned["slide_end_ms"]) == ("context_unknown", ["region"], 3 * SLIDE_MS)
 
 
 def test_a_slide_that_does_not_end_is_shown_as_standing_still(adapt: LiveAdapt, engine: Engine, process: LiveProcess) -> None:

@@ -42,6 +42,7 @@ def test_every_setter_shows_its_number(metrics: FlowMetrics) -> None:
     metrics.observe_commit(version=42, seconds=3.0, at_ms=1_000_250, rejected=True)
     metrics.observe_epoch()
     metrics.observe_broker_error("_TRANSPORT")
+    metrics.observe_context("region", 0.75)
     metrics.observe_health(State.WAITING_FOR_BROKER)
     expected = {
         ("dynmm_events_total", "outcome", "read"): 100,
@@ -51,6 +52,7 @@ def test_every_setter_shows_its_number(metrics: FlowMetrics) -> None:
         ("dynmm_events_total", "outcome", "dead"): 4,
         ("dynmm_events_pending",): 6,
         ("dynmm_watermark_delay_seconds", "partition", "2"): 10.5,
+        ("dynmm_context_known_ratio", "column", "region"): 0.75,
         ("dynmm_open_slides",): 3,
         ("dynmm_slide_seconds",): 900,
         ("dynmm_adapt_lag_slides",): 2,

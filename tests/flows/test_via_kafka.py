@@ -22,8 +22,6 @@ from confluent_kafka.admin import AdminClient
 from live_run import REPOSITORY, LiveRun, json_messages
 from local_broker import LocalBroker
 
-from dynmm_core.adapt.engine import open_engine
-from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.cli import main
 from dynmm_core.datasets.checked import Options
 from dynmm_core.datasets.prepare import prepare_folder
@@ -45,7 +43,7 @@ TIMINGS = ("seconds", "peak_rss_mb")
 
 
 def rich_log(folder: Path) -> PreparedLog:
-    """The tiny log with every optional column and three of its own, full of holes."""
+    """The tiny log with every optional column and four of its own, full of holes."""
     events = tiny_events()
     rng, count = np.random.default_rng(5), len(events["timestamp"])
 
@@ -63,7 +61,8 @@ def rich_log(folder: Path) -> PreparedLog:
         "ingest_time": pa.array(holed((events["timestamp"] - 86_400_000).tolist()), pa.int64()),  # no skew is checked
         "region": holed(rng.choice(["nord", "süd"], count).tolist()),
         "device": pa.array(holed(rng.integers(0, 4, count).tolist()), pa.int32()),
-        "weight": rng.choice([0.5, np.nan, np.inf], count),
+        "weight": rng.choice([0.5, 2.0, np.nan, np.inf], count),
+        "known": pa.array(holed(rng.choice([True, False], count).tolist()), pa.bool_()),
     }
     (folder / "raw").mkdir(parents=True)
     pq.write_table(pa.table(columns), folder / "raw" / "interactions.parquet")
@@ -350,16 +349,30 @@ def test_a_run_with_an_idle_cut_is_refused(
     assert "declared a partition idle" in capsys.readouterr().err
 
 
-def test_a_bundle_with_context_replays_the_file_and_is_refused_where_its_columns_do_not_come(
-    tiny: tuple[PreparedLog, Path], from_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bundle_tiny(tiny[0], tmp_path / "bundle", epochs=1, with_context=True)
-    assert list(Bundle.load(tmp_path / "bundle").context.values) == ["region", "device", "weight"]
-    given = tiny[0], tmp_path / "bundle"
-    assert run_replay(given, tmp_path / "run")[0] == 0
-    assert versions(tmp_path / "run")[0] != versions(from_file)[0]
-    assert run_replay(given, tmp_path / "other", "--via-kafka", "127.0.0.1:1")[0] == 2
-    assert "knows requests by region, device, weight" in capsys.readouterr().err
-    live = AdaptSettings(bundle=tmp_path / "bundle", run_dir=tmp_path / "live", config_hash="live", journal=True)
-    with pytest.raises(UserError, match="without --context"):
-        open_engine(live)
+@pytest.fixture(scope="module")
+def with_context(tiny: tuple[PreparedLog, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedLog, Path]:
+    bundle = tmp_path_factory.mktemp("context") / "bundle"
+    bundle_tiny(tiny[0], bundle, epochs=1, with_context=True)
+    assert {name: len(values) for name, values in Bundle.load(bundle).context.values.items()} == {
+        "region": 2, "device": 4, "weight": 2, "known": 2,
+    }  # fmt: skip
+    return tiny[0], bundle
+
+
+@pytest.fixture(scope="module")
+def context_from_file(with_context: tuple[PreparedLog, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("context-from-file") / "run"
+    assert run_replay(with_context, out)[0] == 0
+    return out
+
+
+@pytest.mark.parametrize(("wire", "partitions"), [("json", 1), ("arrow", 3)])
+def test_context_comes_through_kafka_as_from_the_file(
+    broker: LocalBroker, with_context: tuple[PreparedLog, Path], context_from_file: Path, from_file: Path, tmp_path: Path,
+    wire: str, partitions: int,
+) -> None:  # fmt: skip
+    via = ["--via-kafka", broker.bootstrap, "--wire", wire, "--partitions", str(partitions)]
+    status, out = run_replay(with_context, tmp_path / "run", *via)
+    assert status == 0
+    assert versions(out) == versions(context_from_file)
+    assert not {content for _, content in versions(out)} & {content for _, content in versions(from_file)}

@@ -54,6 +54,18 @@ def filled(folder: Path, count: int) -> SlideJournal:
     return journal
 
 
+def test_context_is_kept_where_a_slide_has_it(tmp_path: Path) -> None:
+    journal = SlideJournal(tmp_path, ("region", "device"))
+    journal.begin(None)
+    written = slide(1)
+    regions = pa.array(["süd"])
+    for number, events in ((1, written.events), (2, written.events.append_column("region", regions))):
+        journal.append(replace(written, slide_end_ms=10 * number, events=events))
+    first, second = (found.events for found in SlideJournal(tmp_path).read(20))
+    assert first.column_names == ["user_id", "item_id", "event_time_ms"]
+    assert second.column_names == [*first.column_names, "region"] and second["region"].to_pylist() == ["süd"]
+
+
 def test_a_slide_comes_back_as_it_was_written(tmp_path: Path) -> None:
     (found,) = filled(tmp_path, 1).read(20)
     written = slide(1)

@@ -77,7 +77,16 @@ def test_further_columns_are_text_whoever_sends_them() -> None:
     messages = [stream(events(2, zone=zone)) for zone in zones]
     messages.append(orjson.dumps({**GOOD, "zone": {"a": 1}}))
     found = decode_messages(messages, origin(len(messages))).events["zone"]
-    assert found.to_pylist() == ["1", None, "a", None, "[1]", None, "\"b'\\\\xff'\"", None, '{"a":1}']
+    assert found.to_pylist() == ["1", None, "a", None, "[1]", None, "b'\\xff'", None, '{"a":1}']
+
+
+def test_a_further_value_that_has_no_text_makes_its_message_a_letter() -> None:
+    zones = [pa.array([year, None], pa.timestamp("s")) for year in (0, 2**60, 0)]
+    messages = [stream(events(2, zone=zone)) for zone in (*zones, pa.array([1_500, None], pa.timestamp("ns")))]
+    decoded = decode_messages(messages, origin(4))
+    (letter,) = decoded.bad
+    assert (letter.offset, letter.raw) == (41, messages[1]) and letter.reason.startswith("message: ")
+    assert decoded.events["zone"].to_pylist()[::2] == ["1970-01-01T00:00:00"] * 2 + ["1970-01-01T00:00:00.000001"]
 
 
 @pytest.mark.parametrize(
