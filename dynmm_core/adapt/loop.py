@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dynmm_core.adapt.activity import FrozenActivity
 from dynmm_core.adapt.histories import Histories, HistoryView
+from dynmm_core.adapt.laps import Lap, no_lap
 from dynmm_core.adapt.published import Published, publish
 from dynmm_core.adapt.ranking import rank_targets
 from dynmm_core.adapt.scoring import Ranked
@@ -94,6 +95,7 @@ class AdaptLoop:
         self.published = deque([self._publish(available_at_ms=None)])
         self._unserved: deque[tuple[int, SlideEvents]] = deque()
         self._served: Histories | None = None
+        self.lap: Lap = no_lap
 
     def serve_only_versions(self, served: Histories) -> None:
         """Use ``served``, a copy of the histories at the cut, as all that requests may know (version history)."""
@@ -104,12 +106,16 @@ class AdaptLoop:
         requests = self._requests(slide)
         ranked = self._score(slide, requests)
         windows = self._rank(slide, requests, ranked)
+        self.lap("ranking")
         accepted = self.learners.adapter.learn(self._examples(slide, requests), slide.slide_end_ms)
         if self.settings.learn_head:
             examples = HeadExamples.joined([one.examples for one in ranked])
             accepted = self.learners.head.learn(examples, slide.slide_end_ms) and accepted
+        self.lap("update")
         self.absorb(slide)
+        self.lap("features")
         self.publish_version()
+        self.lap("refresh")
         return StepResult(windows, accepted, sum(int((one.better >= 0).sum()) for one in ranked) if windows else 0)
 
     def absorb(self, slide: SlideEvents) -> None:
@@ -154,7 +160,9 @@ class AdaptLoop:
             while len(self.published) > 1 and self.published[1].available_at_ms <= times[start]:
                 self.published.popleft()
             view = whole.rows(start, stop) if whole is not None else self._served_view(slide, start, stop)
+            self.lap("features")
             r_u, h_base = self.base.user_states(view.recent, view.recent_length)
+            self.lap("user states")
             requests.append(_Requests(start, stop, self.published[0], view, r_u, h_base, self._user_summary(view)))
         return requests
 

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,6 +38,10 @@ class Published:
     def num_items(self) -> int:
         """Items known to this version: 1 … num_items."""
         return len(self.z) - 1
+
+    def item_latents(self, items: np.ndarray) -> np.ndarray:
+        """Return z (m, latent_dim) float32 of ``items`` (m,)."""
+        return np.asarray(self.z[torch.from_numpy(items)].cpu().numpy())
 
 
 @torch.no_grad()
