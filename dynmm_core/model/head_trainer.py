@@ -37,9 +37,11 @@ class HeadExamples:
         return HeadExamples(self.features[rows], self.state[rows], self.log_q[rows])
 
     @classmethod
-    def none(cls, features: int, state: int, negatives: int) -> "HeadExamples":
+    def none(cls, features: int, state: int, negatives: int, device: torch.device | None = None) -> "HeadExamples":
         """No examples, of these widths."""
-        return cls(torch.zeros(0, 1 + negatives, features).half(), torch.zeros(0, state), torch.zeros(0, 1 + negatives))
+        widths = ((0, 1 + negatives, features), (0, state), (0, 1 + negatives))
+        whole, of_user, of_draw = (torch.zeros(width, device=device) for width in widths)
+        return cls(whole.half(), of_user, of_draw)
 
     @classmethod
     def joined(cls, parts: Sequence["HeadExamples"]) -> "HeadExamples":
