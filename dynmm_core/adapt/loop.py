@@ -24,6 +24,7 @@ from dynmm_core.metrics.ranking import expected_metrics
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.features import user_summary
 from dynmm_core.model.head_trainer import HeadExamples
+from dynmm_core.model.patched import PatchedRows
 from dynmm_core.model.trainer import Examples
 from dynmm_core.randomness import derive_seed
 
@@ -91,11 +92,11 @@ class AdaptLoop:
         self.num_items = num_items
         self.newest_event_ms = settings.base_newest_ms
         self.activity = self._freeze(start_ms)
+        self.lap: Lap = no_lap
         # The bundle is served from the start, whatever the publish delay.
         self.published = deque([self._publish(available_at_ms=None)])
         self._unserved: deque[tuple[int, SlideEvents]] = deque()
         self._served: Histories | None = None
-        self.lap: Lap = no_lap
 
     def serve_only_versions(self, served: Histories) -> None:
         """Use ``served``, a copy of the histories at the cut, as all that requests may know (version history)."""
@@ -146,7 +147,7 @@ class AdaptLoop:
 
     def _publish(self, available_at_ms: int | None) -> Published:
         delay = -self.activity.as_of_ms if available_at_ms is None else available_at_ms - self.activity.as_of_ms
-        return publish(self.base, self.learners, self.activity, self.state, self.newest_event_ms, delay)
+        return publish(self.base, self.learners, self.activity, self.state, self.newest_event_ms, delay, self.lap)
 
     def _requests(self, slide: SlideEvents) -> list[_Requests]:
         """Split the slide where a newer version becomes visible, and look up what each part may know."""
@@ -255,7 +256,12 @@ class AdaptLoop:
             return expected_metrics(ranked.better, ranked.ties), times - published.newest_event_ms
         with torch.no_grad():
             h = published.adapter.user(request.h_base, request.r_u, request.s_user)
-        return expected_metrics(*rank_targets(h, published.z, targets, *consumed)), times - published.newest_event_ms
+        return expected_metrics(*rank_targets(h, published.z.whole, targets, *consumed)), times - published.newest_event_ms
+
+    def _summaries(self) -> PatchedRows:
+        """s_new of every item known at the end of the slide before, zero where not active."""
+        rows, values = (torch.from_numpy(one).to(self.base.device) for one in (self.activity.rows, self.activity.summaries))
+        return PatchedRows(self.num_items + 1, rows, values)
 
     def _examples(self, slide: SlideEvents, requests: list[_Requests]) -> Examples:
         """Pair each event of a known item with the features frozen at the end of the slide before."""
@@ -268,7 +274,7 @@ class AdaptLoop:
             s_user=torch.cat([r.s_user for r in requests])[keep],
             z_base=z_base,
             e_cf=e_cf,
-            s_item=torch.from_numpy(self.activity.summaries).to(self.base.device),
+            s_item=self._summaries(),
             active=torch.from_numpy(self.activity.active).to(self.base.device),
             positives=torch.from_numpy(slide.item_idx[known]),
             negative_q=torch.from_numpy(negative_distribution(self.activity)),

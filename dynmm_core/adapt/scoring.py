@@ -23,6 +23,7 @@ from dynmm_core.evidence.context import ContextCounts
 from dynmm_core.evidence.pair_counts import PairCounts
 from dynmm_core.model.head import OnlineHead
 from dynmm_core.model.head_trainer import HeadExamples
+from dynmm_core.model.patched import PatchedRows
 
 ROWS_PER_BLOCK = 256
 NEAREST = 30
@@ -55,7 +56,7 @@ class ServingScore:
     pairs: PairCounts
     context: ContextCounts
     sessions: SessionKnnRanker
-    z: Tensor
+    z: Tensor | PatchedRows
     head: OnlineHead
 
     @cached_property
@@ -67,6 +68,11 @@ class ServingScore:
     def prior(self) -> np.ndarray:
         """Share of each item in the recent events (num_items + 1,)."""
         return item_prior(self.counts)
+
+    @cached_property
+    def item_totals(self) -> np.ndarray:
+        """Co-click of each item with all others by the longest half-life (num_items + 1,)."""
+        return self.pairs.totals(self.counts.num_items)[-1]
 
     @cached_property
     def pool(self) -> np.ndarray:
@@ -112,10 +118,9 @@ class ServingScore:
     ) -> "_Block":  # fmt: skip
         recents = requests.recents.take(rows)
         rule_columns = len(self.pairs.scales.rule_ms)
-        item_totals = self.pairs.totals(self.counts.num_items)[-1]
         products = table.products(h)
         own = np.c_[self._nearest(products, table), best]
-        candidates = gather_candidates(recents, lists, self.trends, own, item_totals, rule_columns)
+        candidates = gather_candidates(recents, lists, self.trends, own, self.item_totals, rule_columns)
         items = candidates.items
         latent = products.gather(1, table.places(items))
         margin = latent - latent.amax(1, keepdim=True) if items.shape[1] else latent
@@ -143,7 +148,7 @@ class ServingScore:
 class _ItemTable:
     """Item features and latents, gathered once for the items that may be candidates."""
 
-    def __init__(self, counts: ItemCounts, context: ContextCounts, z: Tensor, parts: list[np.ndarray]) -> None:
+    def __init__(self, counts: ItemCounts, context: ContextCounts, z: Tensor | PatchedRows, parts: list[np.ndarray]) -> None:
         possible = np.unique(np.concatenate([np.zeros(1, np.int64), *parts]))
         self._row = np.zeros(counts.num_items + 1, np.int32)
         self._row[possible] = np.arange(len(possible))

@@ -14,6 +14,7 @@ from torch import Tensor
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.averaging import average_into
 from dynmm_core.model.losses import sampled_softmax_loss, stability_loss
+from dynmm_core.model.patched import PatchedRows
 from dynmm_core.randomness import torch_generator
 
 Regulariser = Callable[[OnlineAdapter], Tensor]
@@ -34,7 +35,7 @@ class Examples:
     s_user: Tensor
     z_base: Tensor
     e_cf: Tensor
-    s_item: Tensor
+    s_item: Tensor | PatchedRows
     active: Tensor
     positives: Tensor
     negative_q: Tensor
