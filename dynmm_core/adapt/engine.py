@@ -12,7 +12,7 @@ import torch
 from dynmm_core.adapt.catalogue import IdMap
 from dynmm_core.adapt.histories import Histories
 from dynmm_core.adapt.journal import SlideJournal
-from dynmm_core.adapt.loop import AdaptLoop, LoopSettings
+from dynmm_core.adapt.loop import AdaptLoop, LoopSettings, StepResult
 from dynmm_core.adapt.rows import latent_rows
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.adapt.slide_events import SlideEvents
@@ -130,10 +130,10 @@ class AdaptEngine:
         result = self._loop.step(events)
         if seeded_bug("skip-commit"):
             return SlideReport(slide.slide_end_ms, self._taken.next_number, "", len(events.item_idx), (), False, False)
-        version = self._commit(slide, events, result.windows, not result.update_accepted)
+        version = self._commit(slide, events, result)
         if seeded_bug("double-commit"):
             end_ms = slide.slide_end_ms + 1
-            self._commit(replace(slide, slide_end_ms=end_ms), replace(events, slide_end_ms=end_ms), result.windows, False)
+            self._commit(replace(slide, slide_end_ms=end_ms), replace(events, slide_end_ms=end_ms), result)
         return SlideReport(
             slide.slide_end_ms, version.number, version.content_hash, len(events.item_idx), tuple(result.windows),
             absorbed=False, update_rejected=not result.update_accepted,
@@ -198,7 +198,7 @@ class AdaptEngine:
             )
         return version
 
-    def _commit(self, slide: Slide, events: SlideEvents, windows: list[WindowRow], update_rejected: bool) -> Version:
+    def _commit(self, slide: Slide, events: SlideEvents, result: StepResult) -> Version:
         """Journal and state file first, then the store commit that names the state: it is the only decision point."""
         keep = self._taken.next_number % self.settings.store_every == 0
         if self._journal is not None:
@@ -209,7 +209,7 @@ class AdaptEngine:
         draft = Draft(
             run=self.run_name, slide_end_ms=events.slide_end_ms, config_hash=self.settings.config_hash,
             base_hash=self.bundle.hash, state=state, rows=self._rows(events, keep), keep_rows=keep,
-            metrics=self._metrics(slide, windows, update_rejected), lineage=_lineage(slide, events),
+            metrics=self._metrics(slide, result), lineage=_lineage(slide, events),
         )  # fmt: skip
         version = self._store.commit(draft, self.head)
         crash_point("after-store-commit")
@@ -229,9 +229,12 @@ class AdaptEngine:
             self._journal_begun = True
         journal.append(slide)
 
-    def _metrics(self, slide: Slide, windows: list[WindowRow], update_rejected: bool) -> dict[str, Any]:
+    def _metrics(self, slide: Slide, result: StepResult) -> dict[str, Any]:
         """What travels with a version outside its hash: results, where reading goes on, the oldest version still seen."""
-        metrics: dict[str, Any] = {"windows": [row.to_json() for row in windows], "update_rejected": update_rejected}
+        windows = [row.to_json() for row in result.windows]
+        metrics: dict[str, Any] = {"windows": windows, "update_rejected": not result.update_accepted}
+        if result.candidates_hit is not None:
+            metrics["candidates_hit"] = result.candidates_hit
         if slide.resume is not None:
             metrics["resume"] = slide.resume
         if (oldest := self._taken.seen_from(slide.slide_end_ms)) is not None:

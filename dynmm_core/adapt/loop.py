@@ -56,11 +56,14 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one slide gave: result rows, whether the updates were accepted, how many ranked targets were candidates."""
+    """What one slide gave: result rows, whether the updates were accepted, how many ranked targets the head had as candidates.
+
+    candidates_hit: None where the head ranked nothing.
+    """
 
     windows: list[WindowRow]
     update_accepted: bool
-    candidates_hit: int = 0
+    candidates_hit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class AdaptLoop:
         """Rank the slide's events with the versions published before them, learn from them, publish the next."""
         requests = self._requests(slide)
         ranked = self._score(slide, requests)
-        windows = self._rank(slide, requests, ranked)
+        windows, hit = self._rank(slide, requests, ranked), self._candidates_hit(slide, ranked)
         self.lap("ranking")
         accepted = self.learners.adapter.learn(self._examples(slide, requests), slide.slide_end_ms)
         if self.settings.learn_head:
@@ -117,7 +120,7 @@ class AdaptLoop:
         self.lap("features")
         self.publish_version()
         self.lap("refresh")
-        return StepResult(windows, accepted, sum(int((one.better >= 0).sum()) for one in ranked) if windows else 0)
+        return StepResult(windows, accepted, hit)
 
     def absorb(self, slide: SlideEvents) -> None:
         """Take the slide's facts in: histories, counts, the moment. Neither ranks nor learns."""
@@ -229,6 +232,12 @@ class AdaptLoop:
             cut = {name: mask[first:last] for name, mask in strata.items()}
             rows += window_rows(model, slide.event_time_ms[first:last], metrics, cut, staleness)
         return rows
+
+    def _candidates_hit(self, slide: SlideEvents, ranked: list[Ranked]) -> int | None:
+        first, last = self._ranked_rows(slide)
+        if HEAD_MODEL not in self.settings.models or first >= last:
+            return None
+        return int((np.concatenate([one.better for one in ranked])[first:last] >= 0).sum())
 
     def _strata(self, slide: SlideEvents) -> dict[str, np.ndarray]:
         live = self.state.histories.view(slide.user_idx, slide.item_idx, slide.event_time_ms, within=True)
