@@ -9,12 +9,12 @@ from cyclopts import Parameter
 from benchmarks.commands import Json
 from dynmm_core.errors import CheckFailed, UserError
 
-SIZES = (10_000, 50_000, 100_000, 1_000_000)
+SIZES = {"cpu": (10_000, 50_000, 100_000, 1_000_000), "cuda": (100_000, 1_000_000, 10_000_000)}
 
 
 def bench_adapt(
     *,
-    items: Annotated[tuple[int, ...], Parameter(negative="")] = SIZES,
+    items: Annotated[tuple[int, ...], Parameter(negative="")] = (),
     events: int = 1_000,
     slides: int = 7,
     users: int = 20_000,
@@ -28,12 +28,13 @@ def bench_adapt(
     """Measure what a slide costs by stage: features, user states, ranking, update, refresh, commit.
 
     The loop and the store that replay and live flow run on, with a frozen base of random weights, on a seeded stream behind a
-    week of its past. Medians of CPU seconds on one thread behind a warm-up; with --check, exit 3 where a bound is broken.
+    week of its past. Medians of CPU seconds on one thread, on a GPU of wall seconds, behind a warm-up. Where there is no GPU,
+    --device cuda says that nothing was measured.
 
     Parameters
     ----------
     items
-        Size of the catalogue; repeatable.
+        Size of the catalogue; repeatable. 10 thousand to a million, on a GPU 100 thousand to ten million.
     events
         Events in a slide, about.
     slides
@@ -61,19 +62,23 @@ def bench_adapt(
     from dynmm_core.console import print_json, progress
     from dynmm_core.model.devices import open_device
 
-    least = {"--items": (min(items, default=0), 100), "--events": (events, 1), "--slides": (slides, 1), "--users": (users, 1),
+    if device not in SIZES:
+        raise UserError(f"--device: {device} is not measured; give cpu or cuda")
+    items = items or SIZES[device]
+    least = {"--items": (min(items), 100), "--events": (events, 1), "--slides": (slides, 1), "--users": (users, 1),
              "--latent-dim": (latent_dim, 2), "--seed": (seed, 0)}  # fmt: skip
     for name, (value, bound) in least.items():
         if value < bound:
             raise UserError(f"{name}: {value} is too small; give {bound} or more")
-    where = open_device(device)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    shapes = [StreamShape(size, users, events, slides + WARMING_SLIDES) for size in sorted(items)]
+    missing = device == "cuda" and not torch.cuda.is_available()
+    where = torch.device("cpu") if missing else open_device(device)
+    shapes = [] if missing else [StreamShape(size, users, events, slides + WARMING_SLIDES) for size in sorted(items)]
     with progress("slides", len(shapes) * (slides + WARMING_SLIDES)) as bar:
         measured = [measure(Case(shape, latent_dim, models, where), seed, bar.advance) for shape in shapes]
     command = {"commit": commit(), "command": shlex.join(["dynmm", *sys.argv[1:]])}
-    document = command | document_of(measured, seed)
+    document = command | document_of(measured, latent_dim, models, device, seed)
     if json:
         print_json(document)
     else:

@@ -13,7 +13,7 @@ PAST_HOURS, PAST_EVENTS_PER_HOUR = 168, 1_000
 CONTEXT_VALUES = (8, 4)
 _LIVE, _LIVE_SHIFT = 4_000, 400  # items that are clicked on one day, and how many of them are replaced by the next
 _TAIL = 0.01  # of the clicks go anywhere in the catalogue
-_FOLLOW = 0.5  # of the clicks stay near what the session began with
+_FOLLOW, _NEAR = 0.5, 20  # of the clicks stay so near, in ranks, to what the session began with
 _CLICKS_PER_SESSION, _CLICK_GAP_MS, _DAY_MS = 4.0, 60_000.0, 24 * HOUR_MS
 
 
@@ -55,7 +55,9 @@ def _events(
     users = 1 + (shape.users * random.random(events) ** 2).astype(np.int64)[session]
     live = min(_LIVE, shape.items)
     topic = _by_rank(random, live, events)[session]
-    rank = np.where(random.random(events) < _FOLLOW, (topic + _by_rank(random, 20, events)) % live, _by_rank(random, live, events))
+    follows = random.random(events) < _FOLLOW
+    near, anywhere = topic + _by_rank(random, _NEAR, events), _by_rank(random, live, events)
+    rank = np.where(follows, near % live, anywhere)
     day = (times - START_MS) // _DAY_MS
     items = place[(rank + day * _LIVE_SHIFT) % shape.items]
     items = np.where(random.random(events) < _TAIL, random.integers(1, shape.items + 1, events), items)

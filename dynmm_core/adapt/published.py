@@ -24,8 +24,9 @@ ROWS_PER_BLOCK = 65_536  # of the refresh
 class Published:
     """A version as ranking sees it: a pure function of the base, the serving weights and the frozen activity.
 
-    z, z_base (num_items + 1, latent_dim), z as the base with the active items' rows replaced; adapter holds the averaged weights; score ranks, rankers are the simple models;
-    newest_event_ms is the newest event inside; available_at_ms the first event time that may see it.
+    z, z_base (num_items + 1, latent_dim), z as the base with the active items' rows replaced; adapter holds the averaged
+    weights; score ranks, rankers are the simple models; newest_event_ms is the newest event inside; available_at_ms the
+    first event time that may see it.
     """
 
     available_at_ms: int
@@ -53,8 +54,11 @@ def refreshed(serving: OnlineAdapter, z_base: Tensor, e_cf: Tensor, rows: Tensor
 
     ``Paper: Eq. (1)``.
     """
-    parts = zip(rows.split(ROWS_PER_BLOCK), s_item.split(ROWS_PER_BLOCK), strict=True)
-    return torch.cat([serving.item(z_base[some], e_cf[some], s) for some, s in parts])
+    z = torch.empty(len(rows), z_base.shape[1], device=z_base.device)
+    parts = (torch.split(one, ROWS_PER_BLOCK) for one in (z, rows, s_item))
+    for out, some, s in zip(*parts, strict=True):
+        out.copy_(serving.item(z_base[some], e_cf[some], s))
+    return z
 
 
 @torch.no_grad()

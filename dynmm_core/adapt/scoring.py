@@ -72,7 +72,7 @@ class ServingScore:
     @cached_property
     def item_totals(self) -> np.ndarray:
         """Co-click of each item with all others by the longest half-life (num_items + 1,)."""
-        return self.pairs.totals(self.counts.num_items)[-1]
+        return np.asarray(self.pairs.totals(self.counts.num_items)[-1])
 
     @cached_property
     def pool(self) -> np.ndarray:
@@ -228,5 +228,6 @@ class _Block:
         # Drawn with replacement and evenly: each stands for its share of the others.
         log_q = np.log(NEGATIVES / others[rows])[:, None] * np.r_[0.0, np.ones(NEGATIVES)]
         return HeadExamples(
-            self.features[at[:, None], columns].half(), state[at].clone(), torch.from_numpy(log_q.astype(np.float32))
-        )
+            self.features[at[:, None], columns].half(), state[at].clone(),
+            torch.from_numpy(log_q.astype(np.float32)).to(state.device),
+        )  # fmt: skip

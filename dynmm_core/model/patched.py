@@ -27,10 +27,8 @@ class PatchedRows:
     def __getitem__(self, index: Tensor) -> Tensor:
         """Return the rows (…, d) at ``index`` (…)."""
         index = index.to(self.rows.device)
-        if isinstance(self.under, int):
-            below = self.values.new_zeros(*index.shape, self.values.shape[1])
-        else:
-            below = self.under[index]
+        under = self.under
+        below = self.values.new_zeros(*index.shape, self.values.shape[1]) if isinstance(under, int) else under[index]
         if not len(self.rows):
             return below
         at = torch.searchsorted(self.rows, index).clamp_(max=len(self.rows) - 1)
