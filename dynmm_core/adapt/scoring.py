@@ -100,8 +100,8 @@ class ServingScore:
         blocks = [wanted[start : start + ROWS_PER_BLOCK] for start in range(0, len(wanted), ROWS_PER_BLOCK)]
         sessions = [SessionEvidence.of(*self.sessions.said(requests.take(rows)), len(rows)) for rows in blocks]
         named = [one.best(len(rows)) for one, rows in zip(sessions, blocks, strict=True)]
-        possible = [lists.items.ravel(), self.trends, self.pool, *(items.ravel() for items in named)]
-        table = _ItemTable(self.counts, self.context, self.z, possible)
+        others = np.concatenate([lists.items.ravel(), self.trends, *(items.ravel() for items in named)])
+        table = _ItemTable(self.counts, self.context, self.z, self.pool, others)
         better, ties = np.full(len(requests), -1, np.int64), np.zeros(len(requests), np.int64)
         consumed = _Consumed(requests)
         examples = [HeadExamples.none(self.head.weight.shape[0], state.shape[1], NEGATIVES, h.device)]
@@ -119,7 +119,7 @@ class ServingScore:
         recents = requests.recents.take(rows)
         rule_columns = len(self.pairs.scales.rule_ms)
         products = table.products(h)
-        own = np.c_[self._nearest(products, table), best]
+        own = np.c_[self._nearest(products), best]
         candidates = gather_candidates(recents, lists, self.trends, own, self.item_totals, rule_columns)
         items = candidates.items
         latent = products.gather(1, table.places(items))
@@ -137,19 +137,22 @@ class ServingScore:
         )
         return _Block(rows, items, features)
 
-    def _nearest(self, products: Tensor, table: "_ItemTable") -> np.ndarray:
+    def _nearest(self, products: Tensor) -> np.ndarray:
         pool = self.pool
         if not len(pool):
             return np.zeros((len(products), 0), np.int64)
-        near = products[:, table.places(pool)].topk(min(NEAREST, len(pool)), dim=1).indices.cpu().numpy()
+        near = products[:, 1 : 1 + len(pool)].topk(min(NEAREST, len(pool)), dim=1).indices.cpu().numpy()
         return np.asarray(pool[near])
 
 
 class _ItemTable:
-    """Item features and latents, gathered once for the items that may be candidates."""
+    """Item features and latents, gathered once for the items that may be candidates: padding, the pool (p,), then ``others``."""
 
-    def __init__(self, counts: ItemCounts, context: ContextCounts, z: Tensor | PatchedRows, parts: list[np.ndarray]) -> None:
-        possible = np.unique(np.concatenate([np.zeros(1, np.int64), *parts]))
+    def __init__(
+        self, counts: ItemCounts, context: ContextCounts, z: Tensor | PatchedRows, pool: np.ndarray, others: np.ndarray
+    ) -> None:  # fmt: skip
+        first = np.r_[0, pool]
+        possible = np.r_[first, np.setdiff1d(others, first)]
         self._row = np.zeros(counts.num_items + 1, np.int32)
         self._row[possible] = np.arange(len(possible))
         self._features = item_features(counts, possible)
