@@ -1,9 +1,8 @@
 """The least that a stage must move: every input read once and every output written once, over the bandwidth of a copy."""
 
-import time
-
 import torch
 
+from benchmarks.adapt.clock import StageClock
 from dynmm_core.adapt.laps import Stage
 from dynmm_core.adapt.loop import HEAD_EXAMPLES, AdaptLoop
 from dynmm_core.adapt.scoring import NEGATIVES
@@ -16,16 +15,15 @@ _KEPT = 4  # tensors that an update reads and writes per weight: raw, averaged, 
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Bytes read and written per second by the fastest of some copies of one large tensor."""
+    """Bytes read and written per second by the fastest of some copies of one large tensor, by the clock of the stages."""
     source = torch.ones(_COPIED_BYTES[device.type] // _FLOAT, device=device)
     target = torch.empty_like(source)
-    best = float("inf")
+    clock, best = StageClock(device), float("inf")
     for _ in range(_COPIES):
-        _wait(device)
-        since = time.perf_counter()
+        clock.start()
         target.copy_(source)
-        _wait(device)
-        best = min(best, time.perf_counter() - since)
+        clock.lap("refresh")
+        best = min(best, clock.seconds["refresh"])
     return 2 * source.numel() * _FLOAT / best
 
 
@@ -45,8 +43,3 @@ def floor_bytes(loop: AdaptLoop, events: float, active: float, rows: float) -> d
 
 def _weights(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
