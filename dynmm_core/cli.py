@@ -41,6 +41,7 @@ bench.command("benchmarks.stream.commands:bench_stream", name="stream")
 bench.command("benchmarks.capacity.commands:bench_capacity", name="capacity")
 bench.command("benchmarks.backbone.commands:bench_backbone", name="backbone")
 bench.command("benchmarks.adaptation.commands:bench_adaptation", name="adaptation")
+bench.command("benchmarks.adapt.commands:bench_adapt", name="adapt")
 app.command(bench)
 
 app.command("dynmm_core.adapt.commands:pretrain", name="pretrain")

@@ -14,6 +14,7 @@ from dynmm_core.metrics.bootstrap import block_bootstrap_ratio
 from dynmm_core.metrics.ranking import METRICS
 
 OVERALL = "all"
+ADAPTED = "adapted"
 LONG_LOG_WINDOWS = 240
 LONG_BLOCK, SHORT_BLOCK = 24, 6
 BOOTSTRAP_SEED = 0
@@ -36,11 +37,15 @@ class Sums:
 
 @dataclass(frozen=True)
 class Results:
-    """All sums of a run: ``windows[window_start_ms, model]`` and ``strata[model, stratum]``, OVERALL among the latter."""
+    """All sums of a run: ``windows[window_start_ms, model]`` and ``strata[model, stratum]``, OVERALL among the latter.
+
+    candidates_hit: targets that the adapted model had among its candidates; None where no version tells.
+    """
 
     models: tuple[str, ...]
     windows: dict[tuple[int, str], Sums]
     strata: dict[tuple[str, str], Sums]
+    candidates_hit: int | None = None
 
     @property
     def window_starts_ms(self) -> list[int]:
@@ -64,7 +69,9 @@ def collect(commits: Iterable[Mapping[str, Any]], models: Sequence[str]) -> Resu
     """
     by_window: dict[tuple[int, str], list[list[Any]]] = defaultdict(list)
     by_stratum: dict[tuple[str, str], list[list[Any]]] = defaultdict(list)
+    hits: list[int] = []
     for commit in commits:
+        hits += [commit["candidates_hit"]] if "candidates_hit" in commit else []
         for row in commit["windows"]:
             start, model, stratum = row[:3]
             by_stratum[model, stratum].append(row[3:])
@@ -76,7 +83,7 @@ def collect(commits: Iterable[Mapping[str, Any]], models: Sequence[str]) -> Resu
         counts = {model: windows[start, model].n for model in models if (start, model) in windows}
         if len(counts) < len(models) or len(set(counts.values())) > 1:
             raise ValueError(f"window {start}: the models ranked different events: {counts}")
-    return Results(tuple(models), windows, strata)
+    return Results(tuple(models), windows, strata, sum(hits) if hits else None)
 
 
 def _added(rows: list[list[Any]]) -> Sums:
@@ -86,7 +93,8 @@ def _added(rows: list[list[Any]]) -> Sums:
 
 
 def model_figures(results: Results) -> dict[str, Any]:
-    """Return the ``models`` object of metrics.json: means over events, and the same by stratum."""
+    """Return the ``models`` object of metrics.json: means over events, the same by stratum, and the share of events whose
+    target the adapted model had among its candidates."""
     figures: dict[str, Any] = {}
     for model in results.models:
         overall = results.strata.get((model, OVERALL))
@@ -100,6 +108,8 @@ def model_figures(results: Results) -> dict[str, Any]:
             strata[stratum] = {"n": sums.n if sums else 0, **means}
         staleness = overall.staleness_ms / overall.n
         figures[model] = {**overall.means(), "staleness_ms": staleness, "strata": strata}
+        if model == ADAPTED and results.candidates_hit is not None:
+            figures[model]["candidate_recall"] = results.candidates_hit / overall.n
     return figures
 
 
@@ -182,5 +192,5 @@ def headline_ratios(results: Results) -> tuple[Ratio, ...]:
     """
     mean = {name: results.strata[name, OVERALL].means()[HEADLINE] for name in SINGLE_MODELS if (name, OVERALL) in results.strata}
     best = [max(mean, key=lambda name: mean[name])] if mean else []
-    found = [ratio_interval(results, "adapted", other, HEADLINE) for other in (*best, "switch", "static")]
+    found = [ratio_interval(results, ADAPTED, other, HEADLINE) for other in (*best, "switch", "static")]
     return tuple(ratio for ratio in found if ratio is not None)

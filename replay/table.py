@@ -24,6 +24,12 @@ def run_line(metrics: Mapping[str, Any]) -> str:
     return f"{metrics['events']:,} events in {metrics['windows']:,} windows, {metrics['seconds']:,.0f} seconds"
 
 
+def recall_line(metrics: Mapping[str, Any]) -> str | None:
+    """Return the sentence on how often the target was a candidate, beyond which no order of them helps; None if unknown."""
+    recall = metrics["models"].get("adapted", {}).get("candidate_recall")
+    return None if recall is None else f"adapted had {100 * recall:.2f} percent of the targets among its candidates"
+
+
 def ratio_line(ratio: Ratio) -> str:
     """Return the sentence about the ratio of two models and its uncertainty."""
     head = f"{ratio.numerator} / {ratio.denominator} {ratio.metric.upper()} = {ratio.ratio:.3f}"

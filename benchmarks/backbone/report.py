@@ -84,7 +84,7 @@ def document_of(trained: Sequence[Trained], published: bool) -> dict[str, Any]:
                 pair = (by_name[OURS], by_name[name]) if key == "peer" else (by_name[name], by_name[OURS])
                 document[f"{key}_differences"] = [one.to_json() for one in differences(*pair)]
     machine = {**environment(), "cpus": os.cpu_count(), "system": platform.platform()}
-    return document | {"commit": _commit(), "machine": machine}
+    return document | {"commit": commit(), "machine": machine}
 
 
 def missed(document: dict[str, Any]) -> list[str]:
@@ -127,6 +127,7 @@ def _row(row: Trained) -> dict[str, Any]:
     return {"model": row.name, **figures, **facts, "seconds": round(row.seconds, 1)}
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
+    """The commit of the working tree; None outside of one."""
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None

@@ -14,14 +14,15 @@ from dynmm_core.windows.horizons import DecayedCounts, HorizonCounts
 class FrozenActivity:
     """What the counters say at one moment, for every item known then.
 
-    summaries (num_items + 1, ITEM_SUMMARY_DIM) float32,
-    zero where not active; active (num_items + 1,) any event in the longest horizon; recent (num_items + 1,) decayed
+    active (num_items + 1,) any event in the longest horizon; rows (m,) those items, rising; summaries (m, ITEM_SUMMARY_DIM)
+    float32 of them; recent (num_items + 1,) decayed
     counts, for drawing negatives; events (num_items + 1,) all events so far; counts: the counters themselves.
     """
 
     as_of_ms: int
-    summaries: np.ndarray
     active: np.ndarray
+    rows: np.ndarray
+    summaries: np.ndarray
     recent: np.ndarray
     events: np.ndarray
     counts: ItemCounts
@@ -66,7 +67,7 @@ class ActivityCounters:
         sums, decayed = self._events.sums(num_items), self._decayed.values(num_items)
         active = sums[-1] > 0
         rows = np.flatnonzero(active)
-        out = np.zeros((num_items + 1, ITEM_SUMMARY_DIM), np.float32)
+        out = np.zeros((len(rows), ITEM_SUMMARY_DIM), np.float32)
         if summaries and len(rows):
             activity = ItemActivity(
                 counts=sums[:, rows], totals=sums.sum(1),
@@ -74,11 +75,11 @@ class ActivityCounters:
                 users_per_hour=self._users.sums(num_items)[0, rows],
                 first_event_ms=self._first_ms[rows], last_event_ms=self._last_ms[rows], in_base=rows <= self.base_items,
             )  # fmt: skip
-            out[rows] = item_summary(activity, as_of_ms)
+            out = item_summary(activity, as_of_ms)
         times = (self._first_ms[: num_items + 1].copy(), self._last_ms[: num_items + 1].copy())
         in_base = np.arange(num_items + 1) <= self.base_items
         counts = ItemCounts(as_of_ms, sums, decayed, *times, in_base)
-        return FrozenActivity(as_of_ms, out, active, decayed[0], self._total[: num_items + 1].copy(), counts)
+        return FrozenActivity(as_of_ms, active, rows, out, decayed[0], self._total[: num_items + 1].copy(), counts)
 
     def _grow(self, size: int) -> None:
         have = len(self._total)

@@ -13,6 +13,7 @@ from dynmm_core.adapt.catalogue import IdMap
 from dynmm_core.adapt.histories import Histories
 from dynmm_core.adapt.journal import SlideJournal
 from dynmm_core.adapt.loop import AdaptLoop, LoopSettings, StepResult
+from dynmm_core.adapt.rows import latent_rows
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.adapt.strata import WindowRow
@@ -232,6 +233,8 @@ class AdaptEngine:
         """What travels with a version outside its hash: results, where reading goes on, the oldest version still seen."""
         windows, update_rejected = [row.to_json() for row in result.windows], not result.update_accepted
         metrics: dict[str, Any] = {"windows": windows, "update_rejected": update_rejected}
+        if result.candidates_hit is not None:
+            metrics["candidates_hit"] = result.candidates_hit
         if shares:
             metrics["context_known"] = dict(shares)
         if slide.resume is not None:
@@ -242,17 +245,13 @@ class AdaptEngine:
 
     def _rows(self, events: SlideEvents, keep: bool) -> LatentRows:
         """Rows that this slide refreshed: items active now or until now, its users; where rows are kept, all since then."""
-        z = self._loop.published[-1].z
         active = self._loop.activity.active
         before = np.zeros(len(active), bool)
         before[: len(self._refreshed)] = self._refreshed
         self._refreshed = active
         items = np.arange(1, len(active)) if keep else np.flatnonzero(active | before)
         users = np.array(sorted(self._dirty_users)) if keep else np.unique(events.user_idx)
-        ids = [self._items.ids[i] for i in items] + [self._users.ids[u] for u in users]
-        kinds = np.array(["item"] * len(items) + ["user"] * len(users))
-        latents = np.concatenate([z[torch.from_numpy(items)].cpu().numpy(), self._loop.user_latents(users)])
-        return LatentRows(kinds, np.array(ids), latents)
+        return latent_rows(self._loop, items, users, self._items.ids, self._users.ids)
 
 
 def open_engine(settings: AdaptSettings) -> AdaptEngine:

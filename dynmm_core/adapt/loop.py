@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dynmm_core.adapt.activity import FrozenActivity
 from dynmm_core.adapt.histories import Histories, HistoryView
+from dynmm_core.adapt.laps import Lap, no_lap
 from dynmm_core.adapt.published import Published, publish
 from dynmm_core.adapt.ranking import rank_targets
 from dynmm_core.adapt.scoring import Ranked
@@ -25,6 +26,7 @@ from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.features import user_summary
 from dynmm_core.model.head import request_state
 from dynmm_core.model.head_trainer import HeadExamples
+from dynmm_core.model.patched import PatchedRows
 from dynmm_core.model.trainer import Examples
 from dynmm_core.randomness import derive_seed
 
@@ -56,11 +58,14 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one slide gave: result rows, whether the updates were accepted, how many ranked targets were candidates."""
+    """What one slide gave: result rows, whether the updates were accepted, how many ranked targets the head had as candidates.
+
+    candidates_hit: None where the head ranked nothing.
+    """
 
     windows: list[WindowRow]
     update_accepted: bool
-    candidates_hit: int = 0
+    candidates_hit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class AdaptLoop:
         self.num_items = num_items
         self.newest_event_ms = settings.base_newest_ms
         self.activity = self._freeze(start_ms)
+        self.lap: Lap = no_lap
         # The bundle is served from the start, whatever the publish delay.
         self.published = deque([self._publish(available_at_ms=None)])
         self._unserved: deque[tuple[int, SlideEvents]] = deque()
@@ -105,14 +111,18 @@ class AdaptLoop:
         """Rank the slide's events with the versions published before them, learn from them, publish the next."""
         requests = self._requests(slide)
         ranked = self._score(slide, requests)
-        windows = self._rank(slide, requests, ranked)
+        windows, hit = self._rank(slide, requests, ranked), self._candidates_hit(slide, ranked)
+        self.lap("ranking")
         accepted = self.learners.adapter.learn(self._examples(slide, requests), slide.slide_end_ms)
         if self.settings.learn_head:
             examples = HeadExamples.joined([one.examples for one in ranked])
             accepted = self.learners.head.learn(examples, slide.slide_end_ms) and accepted
+        self.lap("update")
         self.absorb(slide)
+        self.lap("features")
         self.publish_version()
-        return StepResult(windows, accepted, sum(int((one.better >= 0).sum()) for one in ranked) if windows else 0)
+        self.lap("refresh")
+        return StepResult(windows, accepted, hit)
 
     def absorb(self, slide: SlideEvents) -> None:
         """Take the slide's facts in: histories, counts, the moment. Neither ranks nor learns."""
@@ -142,7 +152,7 @@ class AdaptLoop:
 
     def _publish(self, available_at_ms: int | None) -> Published:
         delay = -self.activity.as_of_ms if available_at_ms is None else available_at_ms - self.activity.as_of_ms
-        return publish(self.base, self.learners, self.activity, self.state, self.newest_event_ms, delay)
+        return publish(self.base, self.learners, self.activity, self.state, self.newest_event_ms, delay, self.lap)
 
     def _requests(self, slide: SlideEvents) -> list[_Requests]:
         """Split the slide where a newer version becomes visible, and look up what each part may know."""
@@ -156,7 +166,9 @@ class AdaptLoop:
             while len(self.published) > 1 and self.published[1].available_at_ms <= times[start]:
                 self.published.popleft()
             view = whole.rows(start, stop) if whole is not None else self._served_view(slide, start, stop)
+            self.lap("features")
             r_u, h_base = self.base.user_states(view.recent, view.recent_length)
+            self.lap("user states")
             requests.append(_Requests(start, stop, self.published[0], view, r_u, h_base, self._user_summary(view)))
         return requests
 
@@ -224,6 +236,12 @@ class AdaptLoop:
             rows += window_rows(model, slide.event_time_ms[first:last], metrics, cut, staleness)
         return rows
 
+    def _candidates_hit(self, slide: SlideEvents, ranked: list[Ranked]) -> int | None:
+        first, last = self._ranked_rows(slide)
+        if HEAD_MODEL not in self.settings.models or first >= last:
+            return None
+        return int((np.concatenate([one.better for one in ranked])[first:last] >= 0).sum())
+
     def _strata(self, slide: SlideEvents) -> dict[str, np.ndarray]:
         live = self.state.histories.view(slide.user_idx, slide.item_idx, slide.event_time_ms, within=True)
         known = np.where(slide.item_idx <= self.num_items, slide.item_idx, 0)
@@ -250,7 +268,12 @@ class AdaptLoop:
             return expected_metrics(ranked.better, ranked.ties), times - published.newest_event_ms
         with torch.no_grad():
             h = published.adapter.user(request.h_base, request.r_u, request.s_user)
-        return expected_metrics(*rank_targets(h, published.z, targets, *consumed)), times - published.newest_event_ms
+        return expected_metrics(*rank_targets(h, published.z.whole, targets, *consumed)), times - published.newest_event_ms
+
+    def _summaries(self) -> PatchedRows:
+        """s_new of every item known at the end of the slide before, zero where not active."""
+        rows, values = (torch.from_numpy(one).to(self.base.device) for one in (self.activity.rows, self.activity.summaries))
+        return PatchedRows(self.num_items + 1, rows, values)
 
     def _examples(self, slide: SlideEvents, requests: list[_Requests]) -> Examples:
         """Pair each event of a known item with the features frozen at the end of the slide before."""
@@ -263,7 +286,7 @@ class AdaptLoop:
             s_user=torch.cat([r.s_user for r in requests])[keep],
             z_base=z_base,
             e_cf=e_cf,
-            s_item=torch.from_numpy(self.activity.summaries).to(self.base.device),
+            s_item=self._summaries(),
             active=torch.from_numpy(self.activity.active).to(self.base.device),
             positives=torch.from_numpy(slide.item_idx[known]),
             negative_q=torch.from_numpy(negative_distribution(self.activity)),

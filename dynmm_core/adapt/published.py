@@ -3,30 +3,35 @@
 import copy
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dynmm_core.adapt.activity import FrozenActivity
+from dynmm_core.adapt.laps import Lap, no_lap
 from dynmm_core.adapt.scoring import ServingScore
 from dynmm_core.adapt.stream_state import StreamState
 from dynmm_core.adapt.trainers import Learners
 from dynmm_core.baselines.contract import Ranker
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.base import FrozenBase
-from dynmm_core.model.trainer import refreshed_items
+from dynmm_core.model.patched import PatchedRows
+
+ROWS_PER_BLOCK = 65_536  # of the refresh
 
 
 @dataclass(frozen=True)
 class Published:
     """A version as ranking sees it: a pure function of the base, the serving weights and the frozen activity.
 
-    z, z_base (num_items + 1, latent_dim); adapter holds the averaged weights; score ranks, rankers are the simple models;
-    newest_event_ms is the newest event inside; available_at_ms the first event time that may see it.
+    z, z_base (num_items + 1, latent_dim), z as the base with the active items' rows replaced; adapter holds the averaged
+    weights; score ranks, rankers are the simple models; newest_event_ms is the newest event inside; available_at_ms the
+    first event time that may see it.
     """
 
     available_at_ms: int
     activity: FrozenActivity
-    z: Tensor
+    z: PatchedRows
     z_base: Tensor
     adapter: OnlineAdapter
     score: ServingScore
@@ -38,6 +43,23 @@ class Published:
         """Items known to this version: 1 … num_items."""
         return len(self.z) - 1
 
+    def item_latents(self, items: np.ndarray) -> np.ndarray:
+        """Return z (m, latent_dim) float32 of ``items`` (m,)."""
+        return np.asarray(self.z[torch.from_numpy(items)].cpu().numpy())
+
+
+@torch.no_grad()
+def refreshed(serving: OnlineAdapter, z_base: Tensor, e_cf: Tensor, rows: Tensor, s_item: Tensor) -> Tensor:
+    """Return z (m, latent_dim) of items ``rows`` (m,) with summaries ``s_item`` (m, s), in blocks of bounded memory.
+
+    ``Paper: Eq. (1)``.
+    """
+    z = torch.empty(len(rows), z_base.shape[1], device=z_base.device)
+    parts = (torch.split(one, ROWS_PER_BLOCK) for one in (z, rows, s_item))
+    for out, some, s in zip(*parts, strict=True):
+        out.copy_(serving.item(z_base[some], e_cf[some], s))
+    return z
+
 
 @torch.no_grad()
 def publish(
@@ -47,23 +69,22 @@ def publish(
     state: StreamState,
     newest_event_ms: int,
     publish_delay_ms: int,
+    lap: Lap = no_lap,
 ) -> Published:
-    """Refresh every active item's latent with the serving weights and freeze the result."""
+    """Freeze what was counted, and refresh every active item's latent with the serving weights."""
     serving = learners.adapter.serving
     num_items = len(activity.events) - 1
+    rankers, sessions = state.freeze_models(activity.as_of_ms, num_items), state.frozen_sessions(activity.as_of_ms, num_items)
+    lap("features")
     e_cf, z_base = base.item_tables(num_items)
-    rows = torch.from_numpy(activity.active).nonzero().squeeze(1).to(base.device)
-    z = z_base.clone()
-    s_item = torch.from_numpy(activity.summaries).to(base.device)[rows]
-    every = torch.ones(len(rows), dtype=torch.bool, device=base.device)
-    z[rows] = refreshed_items(serving, z_base[rows], e_cf[rows], s_item, every)
+    rows, s_item = (torch.from_numpy(one).to(base.device) for one in (activity.rows, activity.summaries))
+    z = PatchedRows(z_base, rows, refreshed(serving, z_base, e_cf, rows, s_item))
     adapter = copy.deepcopy(serving)
-    rankers = state.freeze_models(activity.as_of_ms, num_items)
     score = ServingScore(
         activity.counts,
         state.pairs.frozen(activity.as_of_ms),
         state.context.frozen(activity.as_of_ms),
-        state.frozen_sessions(activity.as_of_ms, num_items),
+        sessions,
         z,
         copy.deepcopy(learners.head.serving),
     )

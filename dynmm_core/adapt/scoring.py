@@ -23,6 +23,7 @@ from dynmm_core.evidence.context import ContextCounts
 from dynmm_core.evidence.pair_counts import PairCounts
 from dynmm_core.model.head import OnlineHead
 from dynmm_core.model.head_trainer import HeadExamples
+from dynmm_core.model.patched import PatchedRows
 
 ROWS_PER_BLOCK = 256
 NEAREST = 30
@@ -55,7 +56,7 @@ class ServingScore:
     pairs: PairCounts
     context: ContextCounts
     sessions: SessionKnnRanker
-    z: Tensor
+    z: Tensor | PatchedRows
     head: OnlineHead
 
     @cached_property
@@ -67,6 +68,11 @@ class ServingScore:
     def prior(self) -> np.ndarray:
         """Share of each item in the recent events (num_items + 1,)."""
         return item_prior(self.counts)
+
+    @cached_property
+    def item_totals(self) -> np.ndarray:
+        """Co-click of each item with all others by the longest half-life (num_items + 1,)."""
+        return np.asarray(self.pairs.totals(self.counts.num_items)[-1])
 
     @cached_property
     def pool(self) -> np.ndarray:
@@ -93,60 +99,74 @@ class ServingScore:
         wanted = np.arange(len(requests)) if every else np.flatnonzero(chosen)
         blocks = [wanted[start : start + ROWS_PER_BLOCK] for start in range(0, len(wanted), ROWS_PER_BLOCK)]
         sessions = [SessionEvidence.of(*self.sessions.said(requests.take(rows)), len(rows)) for rows in blocks]
-        named = [one.best(len(rows)).ravel() for one, rows in zip(sessions, blocks, strict=True)]
-        table = _ItemTable(self.counts, self.context, [lists.items.ravel(), self.trends, self.pool, *named])
+        named = [one.best(len(rows)) for one, rows in zip(sessions, blocks, strict=True)]
+        others = np.concatenate([lists.items.ravel(), self.trends, *(items.ravel() for items in named)])
+        table = _ItemTable(self.counts, self.context, self.z, self.pool, others)
         better, ties = np.full(len(requests), -1, np.int64), np.zeros(len(requests), np.int64)
         consumed = _Consumed(requests)
-        examples = [HeadExamples.none(self.head.weight.shape[0], state.shape[1], NEGATIVES)]
-        for rows, alike in zip(blocks, sessions, strict=True):
-            block = self._features(requests, rows, context[rows], lists, alike, table, h[rows])
-            scores = self.head(block.features, state[rows]).masked_fill(block.items_t == 0, -torch.inf)
+        examples = [HeadExamples.none(self.head.weight.shape[0], state.shape[1], NEGATIVES, h.device)]
+        for rows, alike, best in zip(blocks, sessions, named, strict=True):
+            block = self._features(requests, rows, context[rows], lists, alike, best, table, h[rows])
+            scores = self.head(block.features, state[rows]).cpu().numpy()
             better[rows], ties[rows] = block.ranks(scores, requests.targets[rows], consumed)
             examples.append(block.examples(requests.targets[rows], chosen[rows], state[rows], random))
         return Ranked(better, ties, HeadExamples.joined(examples))
 
     def _features(
         self, requests: Requests, rows: np.ndarray, context: np.ndarray, lists: NeighbourLists, sessions: SessionEvidence,
-        table: "_ItemTable", h: Tensor,
+        best: np.ndarray, table: "_ItemTable", h: Tensor,
     ) -> "_Block":  # fmt: skip
         recents = requests.recents.take(rows)
         rule_columns = len(self.pairs.scales.rule_ms)
-        item_totals = self.pairs.totals(self.counts.num_items)[-1]
-        own = np.c_[self._nearest(h), sessions.best(len(rows))]
-        candidates = gather_candidates(recents, lists, self.trends, own, item_totals, rule_columns)
+        products = table.products(h)
+        own = np.c_[self._nearest(products), best]
+        candidates = gather_candidates(recents, lists, self.trends, own, self.item_totals, rule_columns)
         items = candidates.items
-        latent = torch.bmm(self.z[torch.from_numpy(items)], h[:, :, None]).squeeze(2)
+        latent = products.gather(1, table.places(items))
         margin = latent - latent.amax(1, keepdim=True) if items.shape[1] else latent
         features = torch.cat(
             [
-                torch.from_numpy(table.features(items)),
-                torch.from_numpy(pair_features(candidates, self.prior)),
+                torch.from_numpy(table.features(items)).to(h.device),
+                torch.from_numpy(pair_features(candidates, self.prior)).to(h.device),
                 latent[:, :, None] / 4.0,
                 margin[:, :, None] / 8.0,
-                torch.from_numpy(sessions.features(items)),
-                torch.from_numpy(table.context(context, items, self.prior[items])),
+                torch.from_numpy(sessions.features(items)).to(h.device),
+                torch.from_numpy(table.context(context, items, self.prior[items])).to(h.device),
             ],
             dim=2,
         )
         return _Block(rows, items, features)
 
-    def _nearest(self, h: Tensor) -> np.ndarray:
+    def _nearest(self, products: Tensor) -> np.ndarray:
         pool = self.pool
         if not len(pool):
-            return np.zeros((len(h), 0), np.int64)
-        near = (h @ self.z[torch.from_numpy(pool)].T).topk(min(NEAREST, len(pool)), dim=1).indices.numpy()
+            return np.zeros((len(products), 0), np.int64)
+        near = products[:, 1 : 1 + len(pool)].topk(min(NEAREST, len(pool)), dim=1).indices.cpu().numpy()
         return np.asarray(pool[near])
 
 
 class _ItemTable:
-    """Item features, computed once for the items that may be candidates."""
+    """Item features and latents, gathered once for the items that may be candidates: padding, the pool (p,), then ``others``."""
 
-    def __init__(self, counts: ItemCounts, context: ContextCounts, parts: list[np.ndarray]) -> None:
-        possible = np.unique(np.concatenate([np.zeros(1, np.int64), *parts]))
+    def __init__(
+        self, counts: ItemCounts, context: ContextCounts, z: Tensor | PatchedRows, pool: np.ndarray, others: np.ndarray
+    ) -> None:  # fmt: skip
+        first = np.r_[0, pool]
+        possible = np.r_[first, np.setdiff1d(others, first)]
         self._row = np.zeros(counts.num_items + 1, np.int32)
         self._row[possible] = np.arange(len(possible))
         self._features = item_features(counts, possible)
         self._context = context.table(self._row, len(possible))
+        self._z = z[torch.from_numpy(possible)]
+
+    def products(self, h: Tensor) -> Tensor:
+        """h·z (n, places) of user latents (n, d) with every item of the table, in the order of :meth:`places`."""
+        # One product of all is many times faster than gathering each request's candidates, which repeat.
+        return h @ self._z.T
+
+    def places(self, items: np.ndarray) -> Tensor:
+        """Columns (…) of ``items`` (…) among the products."""
+        return torch.from_numpy(self._row[items].astype(np.int64)).to(self._z.device)
 
     def features(self, items: np.ndarray) -> np.ndarray:
         """Features (…, f) of ``items`` (…)."""
@@ -189,19 +209,14 @@ class _Block:
     items: np.ndarray
     features: Tensor
 
-    @cached_property
-    def items_t(self) -> Tensor:
-        return torch.from_numpy(self.items)
-
-    def ranks(self, scores: Tensor, targets: np.ndarray, consumed: _Consumed) -> tuple[np.ndarray, np.ndarray]:
+    def ranks(self, scores: np.ndarray, targets: np.ndarray, consumed: _Consumed) -> tuple[np.ndarray, np.ndarray]:
         """(better, ties) of each target among the candidates that were not consumed."""
         hit = self.items == targets[:, None]
         found = hit.any(1) & (targets > 0)
-        value = scores.numpy()
         open_ = (self.items > 0) & ~hit & ~consumed.among(self.rows, self.items)
-        own = np.where(found, np.where(hit, value, 0.0).sum(1), np.inf)[:, None]
-        better = ((value > own) & open_).sum(1)
-        return np.where(found, better, -1), np.where(found, ((value == own) & open_).sum(1), 0)
+        own = np.where(found, np.where(hit, scores, 0.0).sum(1), np.inf)[:, None]
+        better = ((scores > own) & open_).sum(1)
+        return np.where(found, better, -1), np.where(found, ((scores == own) & open_).sum(1), 0)
 
     def examples(self, targets: np.ndarray, chosen: np.ndarray, state: Tensor, random: np.random.Generator) -> HeadExamples:
         """Examples of the chosen requests whose target is among their candidates, with sampled other candidates."""
@@ -216,5 +231,6 @@ class _Block:
         # Drawn with replacement and evenly: each stands for its share of the others.
         log_q = np.log(NEGATIVES / others[rows])[:, None] * np.r_[0.0, np.ones(NEGATIVES)]
         return HeadExamples(
-            self.features[at[:, None], columns].half(), state[at].clone(), torch.from_numpy(log_q.astype(np.float32))
-        )
+            self.features[at[:, None], columns].half(), state[at].clone(),
+            torch.from_numpy(log_q.astype(np.float32)).to(state.device),
+        )  # fmt: skip

@@ -24,9 +24,9 @@ class SessionEvidence:
 
     def best(self, n: int) -> np.ndarray:
         """The SESSION_ITEMS best items of each request (n, SESSION_ITEMS), 0 behind the end."""
-        order = np.lexsort((self.items, -self.share, self.rows))
+        order = np.lexsort((-self.share, self.rows))  # stable: the smaller item comes first where shares tie
         rows = self.rows[order]
-        place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+        place = np.arange(len(rows)) - np.searchsorted(rows, np.arange(n))[rows]
         keep = place < SESSION_ITEMS
         found = np.zeros((n, SESSION_ITEMS), np.int64)
         found[rows[keep], place[keep]] = self.items[order[keep]]

@@ -1,6 +1,7 @@
 """Exact ranks where every request shares one score per item, but for a few items of its own."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,7 +29,10 @@ class SharedScores:
 
     def __init__(self, scores: np.ndarray) -> None:
         self.scores = scores
-        self._sorted = np.sort(scores[1:])
+
+    @cached_property
+    def _sorted(self) -> np.ndarray:
+        return np.sort(self.scores[1:])
 
     def rank(
         self, targets: np.ndarray, consumed_rows: np.ndarray, consumed_items: np.ndarray, lifted: Lifted | None = None

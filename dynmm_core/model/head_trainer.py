@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from dynmm_core.model.averaging import average_into
 from dynmm_core.model.head import OnlineHead
+from dynmm_core.model.snapshot import Snapshot, all_finite
 from dynmm_core.randomness import torch_generator
 
 
@@ -37,9 +38,11 @@ class HeadExamples:
         return HeadExamples(self.features[rows], self.state[rows], self.log_q[rows])
 
     @classmethod
-    def none(cls, features: int, state: int, negatives: int) -> "HeadExamples":
+    def none(cls, features: int, state: int, negatives: int, device: torch.device | None = None) -> "HeadExamples":
         """No examples, of these widths."""
-        return cls(torch.zeros(0, 1 + negatives, features).half(), torch.zeros(0, state), torch.zeros(0, 1 + negatives))
+        widths = ((0, 1 + negatives, features), (0, state), (0, 1 + negatives))
+        whole, of_user, of_draw = (torch.zeros(width, device=device) for width in widths)
+        return cls(whole.half(), of_user, of_draw)
 
     @classmethod
     def joined(cls, parts: Sequence["HeadExamples"]) -> "HeadExamples":
@@ -96,15 +99,16 @@ class HeadTrainer:
         """
         if not len(examples):
             return True
-        before = self._weights()
+        before, updates = Snapshot(self.head, self.serving, self._optimiser), self.updates
         generator = torch_generator(self.seed, slide_end_ms, "head")
         batch = HeadExamples.joined([examples, *self._rehearsed(generator)])
-        accepted = all(self._step(batch) for _ in range(self.settings.steps(len(examples))))
-        accepted = accepted and all(bool(torch.isfinite(one).all()) for one in self.head.parameters())
-        if not accepted:
-            self._restore(before)
-        else:
+        steps = self.settings.steps(len(examples))
+        accepted = all_finite([self._step(batch) for _ in range(steps)], self.head)
+        if accepted:
             self._remember(examples, slide_end_ms, generator)
+        else:
+            before.restore()
+            self.updates = updates
         return accepted
 
     def settle(self, updates: int, slide_end_ms: int) -> None:
@@ -112,10 +116,11 @@ class HeadTrainer:
         generator = torch_generator(self.seed, slide_end_ms, "head-settle")
         while self._memory and self.updates < updates:
             (batch,) = self._rehearsed(generator)
-            if not self._step(batch):
+            if not self._step(batch).isfinite():
                 raise FloatingPointError("head: its loss is not finite")
 
-    def _step(self, batch: HeadExamples) -> bool:
+    def _step(self, batch: HeadExamples) -> Tensor:
+        """Take one step and return its loss, which nobody has waited for."""
         scores = self.head(batch.features.float(), batch.state) - batch.log_q
         loss = F.cross_entropy(scores, torch.zeros(len(batch), dtype=torch.long, device=scores.device))
         self._optimiser.zero_grad(set_to_none=True)
@@ -124,7 +129,7 @@ class HeadTrainer:
         self._optimiser.step()
         self.updates += 1
         average_into(self.serving, self.head, self.updates, self.settings.ema_decay)
-        return bool(torch.isfinite(loss.detach()))
+        return loss.detach()
 
     def _rehearsed(self, generator: torch.Generator) -> list[HeadExamples]:
         if not self._memory:
@@ -152,7 +157,12 @@ class HeadTrainer:
         self._restore(state)
         prefix, suffix = "head-memory-", ".safetensors"
         ends = sorted(int(name.removeprefix(prefix).removesuffix(suffix)) for name in state if name.startswith(prefix))
-        self._memory = deque((end, HeadExamples(**load_tensors(state[f"{prefix}{end}{suffix}"]))) for end in ends)
+        parts = [load_tensors(state[f"{prefix}{end}{suffix}"]) for end in ends]
+        device = self.head.weight.device
+        self._memory = deque(
+            (end, HeadExamples(**{name: one.to(device) for name, one in part.items()}))
+            for end, part in zip(ends, parts, strict=True)
+        )
 
     def _weights(self) -> dict[str, bytes]:
         moments = {

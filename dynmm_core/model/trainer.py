@@ -14,6 +14,8 @@ from torch import Tensor
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.averaging import average_into
 from dynmm_core.model.losses import sampled_softmax_loss, stability_loss
+from dynmm_core.model.patched import PatchedRows
+from dynmm_core.model.snapshot import Snapshot, all_finite
 from dynmm_core.randomness import torch_generator
 
 Regulariser = Callable[[OnlineAdapter], Tensor]
@@ -34,7 +36,7 @@ class Examples:
     s_user: Tensor
     z_base: Tensor
     e_cf: Tensor
-    s_item: Tensor
+    s_item: Tensor | PatchedRows
     active: Tensor
     positives: Tensor
     negative_q: Tensor
@@ -89,21 +91,22 @@ class AdapterTrainer:
         """
         if len(examples.positives) == 0 or self.settings.learning_rate == 0.0:
             return True
-        before = self.to_bytes()
+        before, updates = Snapshot(self.adapter, self.serving, self.optimiser), self.updates
         generator = torch_generator(self.seed, slide_end_ms, "learn")
-        finite = True
+        losses: list[Tensor] = []
         for part in (examples, *rehearsed):
             order = torch.randperm(len(part.positives), generator=generator)
             # A large slide takes larger batches, not fewer of its events.
             size = max(self.settings.batch_size, math.ceil(len(order) / self.settings.max_steps))
-            for rows in torch.split(order, size):
-                finite = finite and self._step(part, rows, generator)
-        if finite and all(bool(torch.isfinite(p).all()) for p in self.adapter.parameters()):
+            losses += [self._step(part, rows, generator) for rows in torch.split(order, size)]
+        if all_finite(losses, self.adapter):
             return True
-        self.from_bytes(before)
+        before.restore()
+        self.updates = updates
         return False
 
-    def _step(self, examples: Examples, rows: Tensor, generator: torch.Generator) -> bool:
+    def _step(self, examples: Examples, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Take one step and return its loss, which nobody has waited for."""
         drawn = torch.multinomial(examples.negative_q, self.settings.negatives, replacement=True, generator=generator)
         table, index = torch.unique(torch.cat([examples.positives[rows], drawn]), return_inverse=True)
         z_base = examples.z_base[table]
@@ -124,7 +127,7 @@ class AdapterTrainer:
         self.optimiser.step()
         self.updates += 1
         average_into(self.serving, self.adapter, self.updates, self.settings.ema_decay)
-        return bool(torch.isfinite(loss.detach()))
+        return loss.detach()
 
     def to_bytes(self) -> dict[str, bytes]:
         """Return the complete state: raw and averaged weights, optimiser moments, number of updates."""

@@ -101,6 +101,7 @@ def test_results_have_the_promised_fields(undisturbed: Found) -> None:
     assert undisturbed.metrics["events"] == round(0.3 * EVENTS) == sum(undisturbed.windows["n"].to_pylist()) // len(MODELS)
     assert undisturbed.metrics["store_version"] == len(undisturbed.hashes) - 1
     adapted = undisturbed.metrics["models"]["adapted"]
+    assert adapted["hr@20"] <= adapted["candidate_recall"] <= 1
     assert 0 < adapted["ndcg@10"] < adapted["hr@10"] < 1
     assert adapted["strata"]["session_first"]["n"] + adapted["strata"]["session_later"]["n"] == undisturbed.metrics["events"]
 

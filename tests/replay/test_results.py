@@ -55,6 +55,20 @@ def test_strata_are_means_over_their_own_events_and_named_even_when_empty() -> N
     assert list(strata) == ["warm", "cold_item", "cold_user", "new_item", "new_user", "session_first", "session_later"]
 
 
+def test_candidate_recall_is_hits_over_all_ranked_events_of_the_adapted_model() -> None:
+    rows = [row(hour, model, 4, 2.0) for hour in range(2) for model in ("static", "adapted")]
+    commits = [{**commit(*rows[:2]), "candidates_hit": 3}, commit(), {**commit(*rows[2:]), "candidates_hit": 2}]
+    figures = model_figures(collect(commits, ["static", "adapted"]))
+
+    assert figures["adapted"]["candidate_recall"] == 5 / 8
+    assert "candidate_recall" not in figures["static"]
+
+
+def test_versions_that_tell_of_no_candidates_claim_no_recall() -> None:
+    figures = model_figures(collect([commit(row(0, "adapted", 4, 2.0))], ["adapted"]))
+    assert "candidate_recall" not in figures["adapted"]
+
+
 def test_models_that_ranked_different_events_are_a_fault() -> None:
     with pytest.raises(ValueError, match="ranked different events"):
         collect([commit(row(0, "static", 4, 2.0), row(0, "adapted", 3, 2.0))], ["static", "adapted"])

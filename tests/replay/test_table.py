@@ -3,7 +3,7 @@
 from dynmm_core.metrics.ranking import METRICS
 from replay.like import Likeness
 from replay.results import Ratio
-from replay.table import HEADERS, accounting_line, likeness_line, ratio_line, run_line, table_rows
+from replay.table import HEADERS, accounting_line, likeness_line, ratio_line, recall_line, run_line, table_rows
 
 
 def test_a_row_shows_percent_and_mean_staleness() -> None:
@@ -17,6 +17,13 @@ def test_a_row_shows_percent_and_mean_staleness() -> None:
 
 def test_what_all_models_share_stands_in_one_line() -> None:
     assert run_line({"events": 30_000, "windows": 1_223, "seconds": 61.4}) == "30,000 events in 1,223 windows, 61 seconds"
+
+
+def test_recall_stands_in_a_sentence_where_it_is_known() -> None:
+    assert recall_line({"models": {"adapted": {"candidate_recall": 0.8125}}}) == (
+        "adapted had 81.25 percent of the targets among its candidates"
+    )
+    assert recall_line({"models": {"adapted": {}, "static": {}}}) is None
 
 
 def test_the_interval_names_its_blocks() -> None:

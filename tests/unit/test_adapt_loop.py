@@ -170,6 +170,17 @@ def test_version_history_shows_nothing_of_the_running_slide() -> None:
     assert request.view.length.tolist() == [before[user] for user in slide.user_idx.tolist()]
 
 
+def test_candidates_hit_counts_the_ranked_events_alone() -> None:
+    log = stream()
+    every = list(slides(log, CUT))
+    whole = [loop_over(log).step(every[0])]
+    middle = int(np.median(every[0].event_time_ms))
+    halves = [loop_over(log, **{bound: middle}).step(every[0]) for bound in ("rank_to_ms", "rank_from_ms")]
+    assert sum(one.candidates_hit or 0 for one in halves) == whole[0].candidates_hit
+    assert 0 < (halves[0].candidates_hit or 0) < (whole[0].candidates_hit or 0) <= len(every[0].item_idx)
+    assert loop_over(log, models=("static",)).step(every[0]).candidates_hit is None
+
+
 def test_staleness_grows_with_the_publish_delay() -> None:
     def staleness(rows: list[WindowRow], model: str) -> int:
         return sum(row.staleness_ms for row in rows if row.model == model and row.stratum == "all")

@@ -1,0 +1,24 @@
+"""A copy of learned state on the device where it lies, to go back to when an update is rejected."""
+
+import copy
+from typing import Any
+
+import torch
+
+
+class Snapshot:
+    """What ``parts`` held when this was made."""
+
+    def __init__(self, *parts: torch.nn.Module | torch.optim.Optimizer) -> None:
+        self._kept: list[tuple[Any, dict[str, Any]]] = [(part, copy.deepcopy(part.state_dict())) for part in parts]
+
+    def restore(self) -> None:
+        """Put it back."""
+        for part, state in self._kept:
+            part.load_state_dict(state)
+
+
+def all_finite(losses: list[torch.Tensor], module: torch.nn.Module) -> bool:
+    """Whether every loss and every weight of ``module`` is finite; a device is waited for once."""
+    checks = [torch.isfinite(one).all() for one in (*losses, *module.parameters())]
+    return bool(torch.stack(checks).all())

@@ -1,0 +1,78 @@
+"""The same code on CPU and GPU: equal losses from one seed. Without a GPU the comparison is skipped, and says so."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from benchmarks.adapt.inputs import StreamShape
+from benchmarks.adapt.job import Case, random_base
+from benchmarks.adapt.run import measure
+from dynmm_core.adapt.trainers import new_learners
+from dynmm_core.model.features import ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
+from dynmm_core.model.head_trainer import HeadExamples
+from dynmm_core.model.trainer import Examples, OnlineSettings
+from dynmm_core.randomness import torch_generator
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+STEPS, ITEMS, EVENTS, DIM, NEGATIVES = 100, 500, 64, 32, 20
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="UNMEASURED: torch sees no CUDA device, so that nothing was compared with the CPU"
+)
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    """Full float32 products, whatever the machine's default."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def adapter_losses(device: torch.device) -> list[float]:
+    draw = torch_generator(3, 0, "examples")
+    learner = new_learners(
+        random_base(1, DIM, device, 0), OnlineSettings(learning_rate=1e-2, stability_weight=1e-3, negatives=64), seed=1
+    ).adapter
+    users, table, sums = (
+        torch.randn(n, w, generator=draw) for n, w in ((EVENTS, DIM), (ITEMS + 1, DIM), (EVENTS, USER_SUMMARY_DIM))
+    )
+    examples = Examples(
+        h_base=users.to(device), r_u=users.to(device), s_user=sums.to(device), z_base=table.to(device), e_cf=table.to(device),
+        s_item=torch.randn(ITEMS + 1, ITEM_SUMMARY_DIM, generator=draw).to(device),
+        active=torch.arange(ITEMS + 1).to(device) % 2 == 0, positives=torch.randint(1, 30, (EVENTS,), generator=draw),
+        negative_q=torch.full((ITEMS + 1,), 1.0 / ITEMS).index_fill(0, torch.tensor([0]), 0.0),
+    )  # fmt: skip
+    steps = torch_generator(1, 0, "steps")
+    return [float(learner._step(examples, torch.arange(EVENTS), steps)) for _ in range(STEPS)]
+
+
+def head_losses(device: torch.device) -> list[float]:
+    draw = torch_generator(4, 0, "examples")
+    learner = new_learners(random_base(1, DIM, device, 0), OnlineSettings(learning_rate=0.0, stability_weight=0.0), seed=1).head
+    features = torch.randn(EVENTS, 1 + NEGATIVES, learner.head.weight.numel(), generator=draw)
+    features[:, 0, 0] += 1.0
+    state, log_q = torch.randn(EVENTS, USER_SUMMARY_DIM, generator=draw), torch.zeros(EVENTS, 1 + NEGATIVES)
+    batch = HeadExamples(features.half().to(device), state.to(device), log_q.to(device))
+    return [float(learner._step(batch)) for _ in range(STEPS)]
+
+
+@pytest.mark.parametrize("losses", [adapter_losses, head_losses])
+def test_from_one_seed_come_the_same_falling_losses(losses: Callable[[torch.device], list[float]]) -> None:
+    found = losses(CPU)
+    assert found == losses(CPU)
+    assert found[-1] < 0.9 * found[0]
+
+
+@needs_gpu
+@pytest.mark.parametrize("losses", [adapter_losses, head_losses])
+def test_the_gpu_loses_as_the_cpu_does(losses: Callable[[torch.device], list[float]]) -> None:
+    assert losses(CUDA) == pytest.approx(losses(CPU), abs=1e-4)
+
+
+@needs_gpu
+def test_whole_slides_run_on_the_gpu() -> None:
+    models = ("static", "adapted_latents", "adapted")
+    found = measure(Case(StreamShape(500, 100, 60, 3), DIM, models, CUDA), 0, lambda: None)
+    assert found.slide_seconds > 0 and found.peak_mb > 0
