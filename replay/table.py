@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dynmm_core.adapt.settings import COSTLY_MODELS
 from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.quantities import format_duration, format_time
 from replay.like import Likeness
@@ -22,6 +23,14 @@ def table_rows(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def run_line(metrics: Mapping[str, Any]) -> str:
     """Return the sentence about what all models share, for they are ranked in one pass: events, windows, seconds."""
     return f"{metrics['events']:,} events in {metrics['windows']:,} windows, {metrics['seconds']:,.0f} seconds"
+
+
+def cost_line(metrics: Mapping[str, Any]) -> str | None:
+    """Return the sentence about what the models' updates cost, where a costly one ran."""
+    spent = metrics.get("update_cpu_seconds", {})
+    if not set(spent) & set(COSTLY_MODELS):
+        return None
+    return "CPU seconds of update: " + ", ".join(f"{name} {seconds:,.1f}" for name, seconds in spent.items())
 
 
 def ratio_line(ratio: Ratio) -> str:

@@ -19,6 +19,7 @@ def pretrain(
     threads: int = 2,
     device: str = "cpu",
     context: Annotated[bool, Parameter(negative="")] = False,
+    costly: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Train the frozen base on the first 70 % of a prepared log and choose what depends on data.
@@ -40,6 +41,9 @@ def pretrain(
     context
         Let further columns of the log with 2 to 63 values, such as region or device, describe a request. Such a bundle serves
         replays of the log alone: these columns do not travel through Kafka yet.
+    costly
+        Choose settings for fine_tune, periodic_retrain and lightgcn, too, which a replay needs to run them: 21 more trials,
+        each of which trains over the tail.
     json
         Print one JSON document instead of tables.
     """
@@ -51,7 +55,7 @@ def pretrain(
 
     begun = time.monotonic()
     try:
-        settings = PretrainSettings(profile=profile, seed=seed, threads=threads, device=device, context=context)
+        settings = PretrainSettings(profile=profile, seed=seed, threads=threads, device=device, context=context, costly=costly)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"--{first['loc'][0]}: {first['input']}: {first['msg']}") from error
@@ -59,8 +63,9 @@ def pretrain(
     seconds = round(time.monotonic() - begun, 1)
     if json:
         choices = bundle.choices.model_dump()
-        print_json({"bundle": str(out), "hash": bundle.hash, "choices": choices, "trials": bundle.trials, "seconds": seconds})
+        chosen = {"choices": choices, **({"costly": bundle.costly} if costly else {})}
+        print_json({"bundle": str(out), "hash": bundle.hash, **chosen, "trials": bundle.trials, "seconds": seconds})
         return
-    rows = [[name, str(value)] for name, value in bundle.choices.model_dump().items()]
+    rows = [[name, str(value)] for name, value in (bundle.choices.model_dump() | bundle.costly).items()]
     rows += [["trials", str(len(bundle.trials))], ["hash", bundle.hash[:16]], ["seconds", str(seconds)], ["bundle", str(out)]]
     print_table(["chosen on the tail", "value"], rows, title=f"Bundle for {bundle.dataset}")

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from dynmm_core.adapt.catalogue import IdMap
+from dynmm_core.adapt.costly_models import check_costly
 from dynmm_core.adapt.histories import Histories
 from dynmm_core.adapt.journal import SlideJournal
-from dynmm_core.adapt.loop import AdaptLoop, LoopSettings
+from dynmm_core.adapt.loop import AdaptLoop, LoopSettings, StepResult
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.adapt.strata import WindowRow
@@ -20,6 +21,7 @@ from dynmm_core.adapt.stream_state import new_state, state_at
 from dynmm_core.adapt.tail import items_known_at
 from dynmm_core.adapt.taken import TakenSlides
 from dynmm_core.adapt.trainers import new_learners
+from dynmm_core.baselines.costly.models import build_costly
 from dynmm_core.crash_points import crash_point, seeded_bug
 from dynmm_core.errors import UserError
 from dynmm_core.evidence.panes import PaneCounts
@@ -63,6 +65,9 @@ class AdaptEngine:
                 f"bundle: {bundle.path} knows requests by {', '.join(bundle.context.values)}, which do not travel through Kafka;"
                 " make one with `dynmm pretrain` without --context"
             )
+        costly = check_costly(bundle, settings.models)
+        if settings.journal and costly:
+            raise UserError(f"models: {', '.join(costly)} learn in replays alone; leave them out of a live run")
         torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True)
         cut = bundle.cut_state()
@@ -129,10 +134,12 @@ class AdaptEngine:
         result = self._loop.step(events)
         if seeded_bug("skip-commit"):
             return SlideReport(slide.slide_end_ms, self._taken.next_number, "", len(events.item_idx), (), False, False)
-        version = self._commit(slide, events, result.windows, not result.update_accepted)
+        version = self._commit(slide, events, result)
         if seeded_bug("double-commit"):
             end_ms = slide.slide_end_ms + 1
-            self._commit(replace(slide, slide_end_ms=end_ms), replace(events, slide_end_ms=end_ms), result.windows, False)
+            self._commit(
+                replace(slide, slide_end_ms=end_ms), replace(events, slide_end_ms=end_ms), replace(result, update_accepted=True)
+            )
         return SlideReport(
             slide.slide_end_ms, version.number, version.content_hash, len(events.item_idx), tuple(result.windows),
             absorbed=False, update_rejected=not result.update_accepted,
@@ -197,7 +204,7 @@ class AdaptEngine:
             )
         return version
 
-    def _commit(self, slide: Slide, events: SlideEvents, windows: list[WindowRow], update_rejected: bool) -> Version:
+    def _commit(self, slide: Slide, events: SlideEvents, result: StepResult) -> Version:
         """Journal and state file first, then the store commit that names the state: it is the only decision point."""
         keep = self._taken.next_number % self.settings.store_every == 0
         if self._journal is not None:
@@ -208,7 +215,7 @@ class AdaptEngine:
         draft = Draft(
             run=self.run_name, slide_end_ms=events.slide_end_ms, config_hash=self.settings.config_hash,
             base_hash=self.bundle.hash, state=state, rows=self._rows(events, keep), keep_rows=keep,
-            metrics=self._metrics(slide, windows, update_rejected), lineage=_lineage(slide, events),
+            metrics=self._metrics(slide, result), lineage=_lineage(slide, events),
         )  # fmt: skip
         version = self._store.commit(draft, self.head)
         crash_point("after-store-commit")
@@ -228,9 +235,13 @@ class AdaptEngine:
             self._journal_begun = True
         journal.append(slide)
 
-    def _metrics(self, slide: Slide, windows: list[WindowRow], update_rejected: bool) -> dict[str, Any]:
-        """What travels with a version outside its hash: results, where reading goes on, the oldest version still seen."""
-        metrics: dict[str, Any] = {"windows": [row.to_json() for row in windows], "update_rejected": update_rejected}
+    def _metrics(self, slide: Slide, result: StepResult) -> dict[str, Any]:
+        """What travels with a version outside its hash: results, CPU, where reading goes on, the oldest version still seen."""
+        metrics: dict[str, Any] = {
+            "windows": [row.to_json() for row in result.windows],
+            "update_rejected": not result.update_accepted,
+            "update_cpu_seconds": {name: round(seconds, 6) for name, seconds in result.update_cpu_seconds.items()},
+        }
         if slide.resume is not None:
             metrics["resume"] = slide.resume
         if (oldest := self._taken.seen_from(slide.slide_end_ms)) is not None:
@@ -271,7 +282,11 @@ def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_m
     models: dict[str, dict[str, int]] = {name: choices.baselines[name] for name in settings.models if name in choices.baselines}
     if settings.popularity_window_ms is not None and "window_popularity" in models:
         models["window_popularity"] = {"window_ms": settings.popularity_window_ms}
-    empty = new_state(base.num_items, bundle.shape.max_length, choices, len(bundle.context), models)
+    costly = {
+        name: build_costly(name, bundle.costly[name], base.backbone, settings.seed)
+        for name in check_costly(bundle, settings.models)
+    }
+    empty = new_state(base.num_items, bundle.shape.max_length, choices, len(bundle.context), models, costly)
     state = state_at(cut, len(cut.item_idx), start_ms, empty)
     loop_settings = LoopSettings(
         settings.models, settings.history, settings.publish_delay_ms, settings.rank_from_ms, settings.rank_to_ms,
@@ -282,7 +297,7 @@ def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_m
     learners = new_learners(base, online, settings.seed, len(bundle.context), bundle.head(), head)
     loop = AdaptLoop(base, learners, state, start_ms, items_known_at(cut, start_ms), loop_settings)
     if settings.history == "version":
-        served = Histories(base.num_items, bundle.shape.max_length)
+        served = Histories(base.num_items, bundle.shape.max_length, bundle.shape.max_length if costly else 0)
         served.observe(cut.user_idx, cut.item_idx, cut.event_time_ms)
         loop.serve_only_versions(served)
     return loop
