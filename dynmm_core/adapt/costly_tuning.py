@@ -13,7 +13,7 @@ from dynmm_core.model.sasrec import SASRec
 
 CostlyGrids = dict[str, list[dict[str, float]]]
 _REHEARSALS = ((1e-4, 1), (3e-4, 1), (1e-3, 1), (3e-3, 1), (1e-2, 1), (1e-3, 4), (3e-3, 4))
-_RETRAININGS = ((1, 1), (1, 4), (7, 1), (7, 4), (30, 1), (30, 4), (90, 1))
+_RETRAININGS = ((1, 2), (1, 8), (7, 2), (7, 8), (30, 2), (30, 8), (90, 4))
 _GRAPHS = ((1, 1e-2), (7, 1e-2), (30, 1e-2), (90, 1e-2), (7, 3e-2), (30, 3e-2), (90, 3e-2))
 COSTLY_GRIDS: CostlyGrids = {
     "fine_tune": [{"learning_rate": rate, "rehearsed": rows} for rate, rows in _REHEARSALS],
