@@ -41,4 +41,4 @@ class CpuMeter:
 
 def by_model(spent: dict[str, float], models: Sequence[str]) -> dict[str, float]:
     """Return what each model's update took, in seconds; what the adapted models share counts for each of them."""
-    return {model: sum(spent.get(part, 0.0) for part in _PARTS.get(model, (model,))) for model in models}
+    return {model: sum((spent.get(part, 0.0) for part in _PARTS.get(model, (model,))), 0.0) for model in models}
