@@ -5,11 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from dynmm_core.adapt.baseline_tuning import GRIDS
+from dynmm_core.adapt.costly_tuning import COSTLY_GRIDS
 from dynmm_core.adapt.engine import open_engine
 from dynmm_core.adapt.loop import AdaptLoop, StepResult
+from dynmm_core.adapt.pretrain import PretrainSettings, pretrain
 from dynmm_core.adapt.settings import COSTLY_MODELS, AdaptSettings
 from dynmm_core.adapt.slide_events import SlideEvents
+from dynmm_core.adapt.tuning import Tuned
+from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
 from dynmm_core.model.bundle import Bundle
 from dynmm_core.store.latents import LatentStore
@@ -119,3 +125,25 @@ def test_a_bundle_keeps_the_settings_and_is_the_same_without(data: Path) -> None
     assert tuned.costly == COSTLY
     assert untuned.costly == {} and tuned.hash != untuned.hash
     assert "costly" not in json.loads((data / "untuned" / "bundle.json").read_text())
+
+
+@pytest.mark.parametrize("costly", [False, True])
+def test_pretraining_chooses_for_them_where_asked(
+    data: Path, tmp_path: Path, costly: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simple = Tuned(Bundle.load(data / "untuned").choices, [], {"weight": torch.zeros(1)})
+    monkeypatch.setattr("dynmm_core.adapt.pretrain.tune", lambda *_: simple)
+    for name, grid in COSTLY_GRIDS.items():
+        monkeypatch.setitem(COSTLY_GRIDS, name, grid[:2])
+    bundle = pretrain(
+        PreparedLog.open(data / "data"), tmp_path / "bundle", PretrainSettings(profile="demo", threads=1, costly=costly)
+    )
+    trials = [trial for trial in bundle.trials if trial.get("model") in COSTLY_MODELS]
+    assert [trial["model"] for trial in trials] == [name for name in COSTLY_MODELS for _ in range(2) if costly]
+    assert list(bundle.costly) == (list(COSTLY_MODELS) if costly else [])
+    for name, chosen in bundle.costly.items():
+        best = max((trial for trial in trials if trial["model"] == name), key=lambda trial: trial["ndcg@10"])
+        assert chosen == {
+            **{key: best[key] for key in COSTLY_GRIDS[name][0]},
+            "half_life_ms": GRIDS["decayed_popularity"][0]["half_life_ms"],
+        }
