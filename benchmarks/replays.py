@@ -4,12 +4,13 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dynmm_core.adapt.pretrain import PretrainSettings, pretrain
+from dynmm_core.adapt.settings import COSTLY_MODELS
 from dynmm_core.datasets.checked import Options
 from dynmm_core.datasets.dataset_file import DATASET_FILE
 from dynmm_core.datasets.prepare import prepare_folder
@@ -58,13 +59,14 @@ def run_protocol(protocol: ProtocolFile, data: Path, work: Path, results: Path) 
 def _run(protocol: ProtocolFile, entry: ProtocolData, source: Path, work: Path) -> tuple[Outcome, dict[str, float]]:
     folder = work / f"{protocol.pretrain.profile}-seed-{protocol.pretrain.seed}" / entry.name
     prepared, bundle = _prepared(source, folder), folder / "bundle"
+    options = merge_options(entry.replay, protocol.replay)
     if not bundle.exists():
-        _timed(folder, "pretrain", lambda: _pretrain(prepared, bundle, protocol.pretrain))
+        _timed(folder, "pretrain", lambda: _pretrain(prepared, bundle, protocol.pretrain, options.models))
     request = ReplayRequest(
         data=prepared,
         bundle=bundle,
         out=folder / "runs" / protocol.name,
-        options=merge_options(entry.replay, protocol.replay),
+        options=options,
         protocol=protocol.name,
     )
     finished = (request.out / METRICS_FILE).exists()
@@ -80,8 +82,9 @@ def _prepared(source: Path, folder: Path) -> Path:
     return folder / "data"
 
 
-def _pretrain(prepared: Path, bundle: Path, settings: ProtocolPretrain) -> None:
-    pretrain(PreparedLog.open(prepared), bundle, PretrainSettings(profile=settings.profile, seed=settings.seed))
+def _pretrain(prepared: Path, bundle: Path, settings: ProtocolPretrain, models: Sequence[str]) -> None:
+    costly = not set(COSTLY_MODELS).isdisjoint(models)
+    pretrain(PreparedLog.open(prepared), bundle, PretrainSettings(profile=settings.profile, seed=settings.seed, costly=costly))
 
 
 def _timed(folder: Path, stage: str, work: Callable[[], object]) -> None:

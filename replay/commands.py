@@ -64,8 +64,9 @@ def replay(
     seed
         Names every random draw of the online part; 0 by default.
     models
-        Names with commas between; all of them by default: static, window_popularity, decayed_popularity,
-        sequential_rule, session_knn, item_knn, switch, adapted_latents, adapted.
+        Names with commas between; by default static, window_popularity, decayed_popularity, sequential_rule,
+        session_knn, item_knn, switch, adapted_latents, adapted. There are also fine_tune, periodic_retrain and
+        lightgcn, which train for long, and need a bundle made with --costly.
     history
         What a request knows of its user: event, all events up to this one (default); version, what the served
         version holds.

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from dynmm_core.adapt.settings import MODELS, ModelName
+from dynmm_core.adapt.settings import DEFAULT_MODELS, MODELS, ModelName
 from dynmm_core.errors import UserError
 from dynmm_core.quantities import DurationMs, TimeMs, format_duration
 from dynmm_core.windows.horizons import PANE_MS
@@ -64,7 +64,7 @@ class ReplayOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
     seed: int = Field(default=0, ge=0, lt=2**31)
-    models: Annotated[tuple[ModelName, ...], BeforeValidator(_model_names)] = MODELS
+    models: Annotated[tuple[ModelName, ...], BeforeValidator(_model_names)] = DEFAULT_MODELS
     history: Literal["event", "version"] = "event"
     publish_delay: Annotated[DurationMs, Field(ge=0, le=DAY_MS)] = 0
     slide: PaneMultipleMs = 3_600_000

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dynmm_core.adapt.settings import COSTLY_MODELS
 from dynmm_core.adapt.strata import STRATA
 from dynmm_core.metrics.bootstrap import block_bootstrap_ratio
 from dynmm_core.metrics.ranking import METRICS
@@ -113,6 +114,12 @@ def model_figures(results: Results) -> dict[str, Any]:
     return figures
 
 
+def update_cpu_seconds(commits: Iterable[Mapping[str, Any]], models: Sequence[str]) -> dict[str, float]:
+    """Return the CPU seconds that each model's updates took, all slides together, ranking apart."""
+    spent = [commit.get("update_cpu_seconds", {}) for commit in commits]
+    return {model: round(fsum(one.get(model, 0.0) for one in spent), 3) for model in models}
+
+
 def windows_table(results: Results) -> pa.Table:
     """Return one row per evaluation window and model: n, the metrics' sums, staleness summed in ms."""
     keys = [(start, model) for start in results.window_starts_ms for model in results.models]
@@ -186,11 +193,13 @@ def _ratio(numerator: str, denominator: str, metric: str, top: Sequence[float], 
 
 
 def headline_ratios(results: Results) -> tuple[Ratio, ...]:
-    """Return the adapted model's ratios to the best single simple model, the switch and the frozen base, as far as they ran.
+    """Return the adapted model's ratios to the best single simple model, the switch, the costly models and the frozen base.
+
+    Those that did not run are left out.
 
     The best simple model is the one with the highest metric over all events, and the same in every stratum.
     """
     mean = {name: results.strata[name, OVERALL].means()[HEADLINE] for name in SINGLE_MODELS if (name, OVERALL) in results.strata}
     best = [max(mean, key=lambda name: mean[name])] if mean else []
-    found = [ratio_interval(results, ADAPTED, other, HEADLINE) for other in (*best, "switch", "static")]
+    found = [ratio_interval(results, ADAPTED, other, HEADLINE) for other in (*best, "switch", *COSTLY_MODELS, "static")]
     return tuple(ratio for ratio in found if ratio is not None)

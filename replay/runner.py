@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from dynmm_core.adapt.costly_models import check_costly
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
 from dynmm_core.model.bundle import Bundle
@@ -21,7 +22,7 @@ from replay.config import OWN_STREAM, ReplayOptions, ReplaySettings, environment
 from replay.files import write_atomically
 from replay.like import Likeness, RecordedRun
 from replay.protocols import DEFAULT_NAME
-from replay.results import Ratio, Results, collect, headline_ratios, model_figures, windows_table
+from replay.results import Ratio, Results, collect, headline_ratios, model_figures, update_cpu_seconds, windows_table
 from replay.run_folder import METRICS_FILE, WINDOWS_FILE, RunFolder, RunRecord, open_run, read_run
 from replay.splits import Split, make_split, replayed_split, save_split
 from replay.streaming import ACCOUNTING_FILE, Workers, stream
@@ -78,6 +79,7 @@ def replay_log(request: ReplayRequest) -> Outcome:
     log, bundle = PreparedLog.open(request.data), Bundle.load(request.bundle)
     open_device(request.options.device)
     _check_context(request, log, bundle)
+    check_costly(bundle, request.options.models)
     split = _split(request, log)
     names = OWN_STREAM if request.like is None else request.like.stream()
     settings = resolve(request.options, split, bundle, bundle.choices.popularity_window_ms, names)
@@ -182,6 +184,7 @@ def _finish(run: RunFolder, split: Split, peak_mb: float) -> Outcome:
         "peak_rss_mb": round(peak_mb, 1),
         "store_version": versions[-1].number if versions else None,
         "models": model_figures(results),
+        "update_cpu_seconds": update_cpu_seconds((version.metrics for version in versions), settings.models),
     }
     accounting = _accounting(run.path)
     _check_complete(split, metrics, accounting, _left_out(versions))

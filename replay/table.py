@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dynmm_core.adapt.settings import COSTLY_MODELS
 from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.quantities import format_duration, format_time
 from replay.like import Likeness
@@ -28,6 +29,14 @@ def recall_line(metrics: Mapping[str, Any]) -> str | None:
     """Return the sentence on how often the target was a candidate, beyond which no order of them helps; None if unknown."""
     recall = metrics["models"].get("adapted", {}).get("candidate_recall")
     return None if recall is None else f"adapted had {100 * recall:.2f} percent of the targets among its candidates"
+
+
+def cost_line(metrics: Mapping[str, Any]) -> str | None:
+    """Return the sentence about what the models' updates cost, where a costly one ran."""
+    spent = metrics.get("update_cpu_seconds", {})
+    if not set(spent) & set(COSTLY_MODELS):
+        return None
+    return "CPU seconds of update: " + ", ".join(f"{name} {seconds:,.1f}" for name, seconds in spent.items())
 
 
 def ratio_line(ratio: Ratio) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from benchmarks.backbone.split import Requests, Split
-from dynmm_core.adapt.ranking import rank_targets
 from dynmm_core.metrics.ranking import METRICS, expected_metrics
 from dynmm_core.model.pretraining import BackboneTrainer, TrainingSettings
+from dynmm_core.model.ranking import rank_targets
 from dynmm_core.model.sasrec import SASRec, encode_histories
 from dynmm_core.randomness import torch_generator
 

@@ -41,7 +41,7 @@ _NDCG = METRICS.index("ndcg@10")
 class TunedBaselines:
     """The best settings by model name, and every trial: model, its settings, NDCG@10 on the tail."""
 
-    settings: dict[str, dict[str, int]]
+    settings: dict[str, dict[str, Any]]
     trials: list[dict[str, Any]]
 
 
@@ -65,15 +65,20 @@ def tune_baselines(cut: CutState, tail: Tail, advance: Callable[[int], None], gr
     return TunedBaselines(settings, trials)
 
 
-def mean_ndcg(cut: CutState, row: int, models: Sequence[TriedModel], ranked: np.ndarray) -> list[np.ndarray]:
+def mean_ndcg(cut: CutState, row: int, models: Sequence[TriedModel], ranked: np.ndarray, long_items: int = 0) -> list[np.ndarray]:
     """Return each model's NDCG@10 per setting on the events ``ranked`` (r,), rising and from ``row`` on; refreshed hourly.
 
     An event is ranked with its user's events up to it, consumed items excluded, before its slide is learned from.
+
+    Args:
+        long_items: how far sequence models look back, if there are any.
     """
-    walk = _Walk(cut, row)
+    walk = _Walk(cut, row, long_items)
     for facts in walk.head():
         for model in models:
             model.observe(facts)
+    for model in models:
+        model.begin(walk.start_ms)
     sums: list[np.ndarray | float] = [0.0] * len(models)
     for facts, requests, as_of_ms in walk.slides(ranked):
         if len(requests):
@@ -89,11 +94,11 @@ def mean_ndcg(cut: CutState, row: int, models: Sequence[TriedModel], ranked: np.
 class _Walk:
     """Goes through the events once: those before ``row`` in blocks of whole slides, then slide by slide."""
 
-    def __init__(self, cut: CutState, row: int) -> None:
+    def __init__(self, cut: CutState, row: int, long_items: int) -> None:
         self._cut, self._row = cut, row
-        self._start_ms = start_of_slide(cut.event_time_ms[row])
+        self.start_ms = start_of_slide(cut.event_time_ms[row])
         self._session, self._length = _positions(cut.user_idx, cut.event_time_ms)
-        self._recents, self._histories = RecentItems(), Histories(0, 1)
+        self._recents, self._histories = RecentItems(), Histories(0, 1, long_items)
 
     def head(self) -> Iterator[Facts]:
         """Yield the facts before the row; the last block is as of the first slide's start."""
@@ -102,14 +107,14 @@ class _Walk:
         block = starts // BLOCK_EVENTS
         edges = np.r_[starts[np.r_[True, block[1:] != block[:-1]]], self._row]
         for start, stop in pairwise(edges.tolist()):
-            end_ms = min(int(number[stop - 1] + 1) * SLIDE_MS, self._start_ms)
+            end_ms = min(int(number[stop - 1] + 1) * SLIDE_MS, self.start_ms)
             facts = self._facts(start, stop, end_ms)
             self._learn(facts)
             yield facts
 
     def slides(self, ranked: np.ndarray) -> Iterator[tuple[Facts, Requests, int]]:
         """Yield each slide's facts, its ranked events as requests, and the end of the slide before."""
-        start, as_of_ms = self._row, self._start_ms
+        start, as_of_ms = self._row, self.start_ms
         for slide in slides(self._cut, self._row):
             stop = start + len(slide.item_idx)
             facts = self._facts(start, stop, slide.slide_end_ms)
@@ -127,7 +132,7 @@ class _Walk:
         view = self._histories.view(facts.user_idx, facts.item_idx, facts.event_time_ms, within=True)
         return Requests(
             facts.user_idx, facts.item_idx, facts.event_time_ms, facts.recents, facts.session_position, length,
-            view.consumed_rows, view.consumed_items,
+            view.consumed_rows, view.consumed_items, view.long_recents,
         )  # fmt: skip
 
     def _learn(self, facts: Facts) -> None:

@@ -19,6 +19,7 @@ def pretrain(
     threads: int = 2,
     device: str = "cpu",
     context: bool = True,
+    costly: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Train the frozen base on the first 70 % of a prepared log and choose what depends on data.
@@ -41,6 +42,9 @@ def pretrain(
         Let the log's further columns with 2 to 63 values, the first six of them, describe a request, such as region or device;
         one that the item decides is left out. What is not known before the click must not be among them: take such a column
         out of extra_columns in the log's dataset.toml, or leave context out altogether.
+    costly
+        Choose settings for fine_tune, periodic_retrain and lightgcn, too, which a replay needs to run them: 21 more trials,
+        each of which trains over the tail.
     json
         Print one JSON document instead of tables.
     """
@@ -52,7 +56,7 @@ def pretrain(
 
     begun = time.monotonic()
     try:
-        settings = PretrainSettings(profile=profile, seed=seed, threads=threads, device=device, context=context)
+        settings = PretrainSettings(profile=profile, seed=seed, threads=threads, device=device, context=context, costly=costly)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"--{first['loc'][0]}: {first['input']}: {first['msg']}") from error
@@ -60,12 +64,10 @@ def pretrain(
     seconds = round(time.monotonic() - begun, 1)
     if json:
         choices = bundle.choices.model_dump()
-        print_json({
-            "bundle": str(out), "hash": bundle.hash, "choices": choices, "context": list(bundle.context.values),
-            "trials": bundle.trials, "seconds": seconds,
-        })  # fmt: skip
+        chosen = {"choices": choices, **({"costly": bundle.costly} if costly else {}), "context": list(bundle.context.values)}
+        print_json({"bundle": str(out), "hash": bundle.hash, **chosen, "trials": bundle.trials, "seconds": seconds})
         return
-    rows = [[name, str(value)] for name, value in bundle.choices.model_dump().items()]
+    rows = [[name, str(value)] for name, value in (bundle.choices.model_dump() | bundle.costly).items()]
     rows += [["context", ", ".join(bundle.context.values) or "none"]]
     rows += [["trials", str(len(bundle.trials))], ["hash", bundle.hash[:16]], ["seconds", str(seconds)], ["bundle", str(out)]]
     print_table(["chosen on the tail", "value"], rows, title=f"Bundle for {bundle.dataset}")

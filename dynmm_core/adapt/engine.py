@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dynmm_core.adapt.catalogue import IdMap
+from dynmm_core.adapt.costly_models import check_costly
 from dynmm_core.adapt.histories import Histories
 from dynmm_core.adapt.journal import SlideJournal
 from dynmm_core.adapt.loop import AdaptLoop, LoopSettings, StepResult
@@ -21,6 +22,7 @@ from dynmm_core.adapt.stream_state import new_state, state_at
 from dynmm_core.adapt.tail import items_known_at
 from dynmm_core.adapt.taken import TakenSlides
 from dynmm_core.adapt.trainers import new_learners
+from dynmm_core.baselines.costly.models import build_costly
 from dynmm_core.crash_points import crash_point, seeded_bug
 from dynmm_core.errors import UserError
 from dynmm_core.evidence.panes import PaneCounts
@@ -62,6 +64,9 @@ class AdaptEngine:
 
     def __init__(self, settings: AdaptSettings, bundle: Bundle) -> None:
         self.settings, self.bundle = settings, bundle
+        costly = check_costly(bundle, settings.models)
+        if settings.journal and costly:
+            raise UserError(f"models: {', '.join(costly)} learn in replays alone; leave them out of a live run")
         torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True)
         cut = bundle.cut_state()
@@ -230,9 +235,12 @@ class AdaptEngine:
         journal.append(slide)
 
     def _metrics(self, slide: Slide, result: StepResult, shares: Mapping[str, float]) -> dict[str, Any]:
-        """What travels with a version outside its hash: results, where reading goes on, the oldest version still seen."""
-        windows, update_rejected = [row.to_json() for row in result.windows], not result.update_accepted
-        metrics: dict[str, Any] = {"windows": windows, "update_rejected": update_rejected}
+        """What travels with a version outside its hash: results, CPU, where reading goes on, the oldest version still seen."""
+        metrics: dict[str, Any] = {
+            "windows": [row.to_json() for row in result.windows],
+            "update_rejected": not result.update_accepted,
+            "update_cpu_seconds": {name: round(seconds, 6) for name, seconds in result.update_cpu_seconds.items()},
+        }
         if result.candidates_hit is not None:
             metrics["candidates_hit"] = result.candidates_hit
         if shares:
@@ -273,7 +281,11 @@ def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_m
     models: dict[str, dict[str, int]] = {name: choices.baselines[name] for name in settings.models if name in choices.baselines}
     if settings.popularity_window_ms is not None and "window_popularity" in models:
         models["window_popularity"] = {"window_ms": settings.popularity_window_ms}
-    empty = new_state(base.num_items, bundle.shape.max_length, choices, len(bundle.context), models)
+    costly = {
+        name: build_costly(name, bundle.costly[name], base.backbone, settings.seed)
+        for name in check_costly(bundle, settings.models)
+    }
+    empty = new_state(base.num_items, bundle.shape.max_length, choices, len(bundle.context), models, costly)
     state = state_at(cut, len(cut.item_idx), start_ms, empty)
     loop_settings = LoopSettings(
         settings.models, settings.history, settings.publish_delay_ms, settings.rank_from_ms, settings.rank_to_ms,
@@ -283,7 +295,7 @@ def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_m
     learners = new_learners(base, online, settings.seed, len(bundle.context), bundle.head())
     loop = AdaptLoop(base, learners, state, start_ms, items_known_at(cut, start_ms), loop_settings)
     if settings.history == "version":
-        served = Histories(base.num_items, bundle.shape.max_length)
+        served = Histories(base.num_items, bundle.shape.max_length, bundle.shape.max_length if costly else 0)
         served.observe(cut.user_idx, cut.item_idx, cut.event_time_ms)
         loop.serve_only_versions(served)
     return loop

@@ -15,7 +15,7 @@ class HistoryView:
     recent (n, max_length) base-known items, oldest first, 0 behind the end; recent_length (n,); length (n,) all events;
     gap_ms (n,) since the last event, 0 without one; session_position (n,) events of the running session before this one.
     consumed_rows, consumed_items (m,): pairs (request, item seen before), without repeats. recents: the newest
-    items, known to the base or not.
+    items, known to the base or not; long_recents: more of them, where they are kept.
     """
 
     recent: np.ndarray
@@ -26,6 +26,7 @@ class HistoryView:
     consumed_rows: np.ndarray
     consumed_items: np.ndarray
     recents: Recents
+    long_recents: Recents | None = None
 
     def rows(self, start: int, stop: int) -> "HistoryView":
         """Return the view of requests ``start`` … ``stop`` - 1 alone."""
@@ -34,6 +35,7 @@ class HistoryView:
         return HistoryView(
             self.recent[cut], self.recent_length[cut], self.length[cut], self.gap_ms[cut], self.session_position[cut],
             self.consumed_rows[inside] - start, self.consumed_items[inside], self.recents.rows(start, stop),
+            None if self.long_recents is None else self.long_recents.rows(start, stop),
         )  # fmt: skip
 
 
@@ -42,10 +44,11 @@ class Histories:
 
     Args:
         base_items: items that the frozen base knows are 1 … base_items; only they enter ``recent``.
-        max_length: how many of them a state may depend on.
+        max_length: how many of them a state may depend on;
+        long_items: keep so many items, known to the base or not, for views to show; 0 keeps none.
     """
 
-    def __init__(self, base_items: int, max_length: int) -> None:
+    def __init__(self, base_items: int, max_length: int, long_items: int = 0) -> None:
         self.base_items, self.max_length = base_items, max_length
         self._recent = np.zeros((1, max_length), np.int32)
         self._recent_length = np.zeros(1, np.int64)
@@ -54,6 +57,7 @@ class Histories:
         self._session_length = np.zeros(1, np.int64)
         self._pairs = np.zeros(0, np.int64)
         self.recent_items = RecentItems()
+        self._long_items = RecentItems(long_items) if long_items else None
 
     def observe(self, user_idx: np.ndarray, item_idx: np.ndarray, event_time_ms: np.ndarray) -> None:
         """Append the events of one slide (n,), in canonical order."""
@@ -61,6 +65,8 @@ class Histories:
             return
         self._grow(int(user_idx.max()) + 1)
         self.recent_items.observe(user_idx, item_idx, event_time_ms)
+        if self._long_items is not None:
+            self._long_items.observe(user_idx, item_idx, event_time_ms)
         events = _ByUser.of(user_idx, item_idx, event_time_ms)
         known = events.item_idx <= self.base_items
         self._append_recent(events.user_idx[known], events.item_idx[known])
@@ -97,8 +103,9 @@ class Histories:
         rows, items = self._consumed_before(events, within)
         back = np.argsort(events.order, kind="stable")
         recents = self.recent_items.before(user_idx, item_idx, event_time_ms, within=within)
+        long = None if self._long_items is None else self._long_items.before(user_idx, item_idx, event_time_ms, within=within)
         return HistoryView(
-            recent[back], recent_length[back], length[back], gap_ms[back], session[back], events.order[rows], items, recents
+            recent[back], recent_length[back], length[back], gap_ms[back], session[back], events.order[rows], items, recents, long
         )
 
     def users_at(self, user_idx: np.ndarray, as_of_ms: int) -> HistoryView:

@@ -1,7 +1,7 @@
 """The loop that replay, live flow and tuning share: rank a slide, learn from it, refresh, publish."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from dynmm_core.adapt.activity import FrozenActivity
+from dynmm_core.adapt.cpu_meter import ADAPTER, HEAD, REFRESH, by_model
 from dynmm_core.adapt.histories import Histories, HistoryView
 from dynmm_core.adapt.laps import Lap, no_lap
 from dynmm_core.adapt.published import Published, publish
-from dynmm_core.adapt.ranking import rank_targets
 from dynmm_core.adapt.scoring import Ranked
 from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.adapt.strata import WindowRow, masks, window_rows
@@ -27,6 +27,7 @@ from dynmm_core.model.features import user_summary
 from dynmm_core.model.head import request_state
 from dynmm_core.model.head_trainer import HeadExamples
 from dynmm_core.model.patched import PatchedRows
+from dynmm_core.model.ranking import rank_targets
 from dynmm_core.model.trainer import Examples
 from dynmm_core.randomness import derive_seed
 
@@ -60,12 +61,14 @@ class LoopSettings:
 class StepResult:
     """What one slide gave: result rows, whether the updates were accepted, how many ranked targets the head had as candidates.
 
-    candidates_hit: None where the head ranked nothing.
+    candidates_hit: None where the head ranked nothing; update_cpu_seconds: what each model's update took, by its name; of the
+    machine, in no result.
     """
 
     windows: list[WindowRow]
     update_accepted: bool
     candidates_hit: int | None = None
+    update_cpu_seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,16 +116,21 @@ class AdaptLoop:
         ranked = self._score(slide, requests)
         windows, hit = self._rank(slide, requests, ranked), self._candidates_hit(slide, ranked)
         self.lap("ranking")
-        accepted = self.learners.adapter.learn(self._examples(slide, requests), slide.slide_end_ms)
+        meter = self.state.meter
+        meter.take()
+        with meter.on(ADAPTER):
+            accepted = self.learners.adapter.learn(self._examples(slide, requests), slide.slide_end_ms)
         if self.settings.learn_head:
-            examples = HeadExamples.joined([one.examples for one in ranked])
-            accepted = self.learners.head.learn(examples, slide.slide_end_ms) and accepted
+            with meter.on(HEAD):
+                examples = HeadExamples.joined([one.examples for one in ranked])
+                accepted = self.learners.head.learn(examples, slide.slide_end_ms) and accepted
         self.lap("update")
-        self.absorb(slide)
-        self.lap("features")
-        self.publish_version()
+        with meter.on(REFRESH):
+            self.absorb(slide)
+            self.lap("features")
+            self.publish_version()
         self.lap("refresh")
-        return StepResult(windows, accepted, hit)
+        return StepResult(windows, accepted, hit, by_model(meter.take(), self.settings.models))
 
     def absorb(self, slide: SlideEvents) -> None:
         """Take the slide's facts in: histories, counts, the moment. Neither ranks nor learns."""
@@ -219,7 +227,7 @@ class AdaptLoop:
         consumed = (empty, empty) if self.settings.keep_consumed else (view.consumed_rows, view.consumed_items)
         return Requests(
             slide.user_idx[cut], slide.item_idx[cut], slide.event_time_ms[cut], view.recents, view.session_position,
-            view.length, *consumed,
+            view.length, consumed[0], consumed[1], view.long_recents,
         )  # fmt: skip
 
     def _rank(self, slide: SlideEvents, requests: list[_Requests], ranked: list[Ranked]) -> list[WindowRow]:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from dynmm_core.adapt.baseline_tuning import TunedBaselines
 from dynmm_core.adapt.catalogue import IdMap
+from dynmm_core.adapt.costly_tuning import COSTLY_TRIALS, tune_costly
 from dynmm_core.adapt.histories import Histories
-from dynmm_core.adapt.ranking import rank_targets
 from dynmm_core.adapt.tail import Tail
 from dynmm_core.adapt.tuning import TRIALS, tune
 from dynmm_core.console import progress
@@ -20,9 +21,10 @@ from dynmm_core.evidence.context import ContextColumns, choose_context
 from dynmm_core.metrics.ranking import METRICS, expected_metrics
 from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
-from dynmm_core.model.bundle import BackboneShape, Bundle, CutState, new_backbone, save_bundle
+from dynmm_core.model.bundle import BackboneShape, Bundle, Choices, CutState, new_backbone, save_bundle
 from dynmm_core.model.devices import open_device
 from dynmm_core.model.pretraining import BackboneTrainer, Sequences, TrainingSettings
+from dynmm_core.model.ranking import rank_targets
 from dynmm_core.model.sasrec import SASRec, encode_histories
 from dynmm_core.randomness import torch_generator
 
@@ -35,7 +37,8 @@ class PretrainSettings(BaseModel):
     """What pre-training may be told; everything else it chooses.
 
     profile: ``paper`` (h = 256, 2 layers, 50 items) or ``demo`` (small and quick); threads: CPU threads, part of what
-    makes two runs equal; context: let columns of the log, such as region, describe a request, unless the item decides them.
+    makes two runs equal; context: let columns of the log, such as region, describe a request, unless the item decides them;
+    costly: tune the costly models.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +48,7 @@ class PretrainSettings(BaseModel):
     threads: int = Field(2, ge=1, le=1_024)
     device: str = "cpu"
     context: bool = True
+    costly: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
     model, epochs, trials = _train_head(cut, tail, profile, settings.seed, device)
     with progress("choosing on the tail", TRIALS) as bar:
         tuned = tune(cut, tail, frozen(model, profile.shape, device), settings.seed, bar.advance)
+    costly = _tuned_costly(cut, tail, model, tuned.choices, settings)
     model = _train_whole(model, cut, profile, max(1, round(epochs / 4)), settings.seed, device)
     facts: dict[str, Any] = {
         "dataset": log.name,
@@ -118,8 +123,19 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
         "choices": tuned.choices.model_dump(),
         "context": {name: list(values) for name, values in context.values.items()},
     }
+    if settings.costly:
+        facts["costly"] = costly.settings
     base = frozen(model, profile.shape, device)
-    return save_bundle(out, base.backbone.cpu(), base.aligner.cpu(), cut, facts, trials + tuned.trials, tuned.head)
+    every_trial = trials + tuned.trials + costly.trials
+    return save_bundle(out, base.backbone.cpu(), base.aligner.cpu(), cut, facts, every_trial, tuned.head)
+
+
+def _tuned_costly(cut: CutState, tail: Tail, model: SASRec, choices: Choices, settings: PretrainSettings) -> TunedBaselines:
+    if not settings.costly:
+        return TunedBaselines({}, [])
+    half_life_ms = choices.baselines["decayed_popularity"]["half_life_ms"]
+    with progress("choosing for the costly models", COSTLY_TRIALS) as bar:
+        return tune_costly(cut, tail, model, half_life_ms, settings.seed, bar.advance)
 
 
 def read_cut(log: PreparedLog, with_context: bool = False) -> tuple[CutState, ContextColumns]:

@@ -7,9 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 ModelName = Literal[
     "static", "window_popularity", "decayed_popularity", "sequential_rule", "session_knn", "item_knn", "switch",
-    "adapted_latents", "adapted",
+    "fine_tune", "periodic_retrain", "lightgcn", "adapted_latents", "adapted",
 ]  # fmt: skip
 MODELS: tuple[ModelName, ...] = get_args(ModelName)
+COSTLY_MODELS: tuple[ModelName, ...] = ("fine_tune", "periodic_retrain", "lightgcn")
+DEFAULT_MODELS: tuple[ModelName, ...] = tuple(name for name in MODELS if name not in COSTLY_MODELS)
 LIVE_MODELS: tuple[ModelName, ...] = ("static", "window_popularity", "adapted")
 
 

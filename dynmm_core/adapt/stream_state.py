@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from dynmm_core.adapt.activity import ActivityCounters
+from dynmm_core.adapt.cpu_meter import CpuMeter
 from dynmm_core.adapt.histories import Histories
 from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.baselines.contract import Facts, OnlineModel, Ranker
@@ -24,7 +25,11 @@ _BLOCK_EVENTS = 50_000
 
 @dataclass
 class StreamState:
-    """Histories of the users, counts of items, of pairs and in each context, and the simple models, as of one moment."""
+    """Histories of the users, counts of items, of pairs and in each context, and the models beside, as of one moment.
+
+    The costly models learn as they take slides in, so that the same slides give them again, too. ``meter`` is told each
+    model's share of the CPU seconds.
+    """
 
     histories: Histories
     counters: ActivityCounters
@@ -32,6 +37,7 @@ class StreamState:
     context: ContextCounts
     sessions: SessionKnn
     models: dict[str, OnlineModel] = field(default_factory=dict)
+    meter: CpuMeter = field(default_factory=CpuMeter)
 
     def observe(self, slide: SlideEvents) -> None:
         """Take in the next slide."""
@@ -45,14 +51,20 @@ class StreamState:
         for start, stop, end_ms in blocks_of_hours(times, start_ms):
             block = slice(start, stop)
             self._observe(end_ms, cut.user_idx[block], items[block], times[block], cut.context[block])
+        for model in self.models.values():
+            model.begin(start_ms)
 
     def frozen_sessions(self, as_of_ms: int, num_items: int) -> SessionKnnRanker:
         """Return what sessions say at ``as_of_ms``."""
         return self.sessions.frozen(as_of_ms, num_items)[0]
 
     def freeze_models(self, as_of_ms: int, num_items: int) -> dict[str, Ranker]:
-        """Return what each simple model says at ``as_of_ms``."""
-        return {name: model.freeze(as_of_ms, num_items) for name, model in self.models.items()}
+        """Return what each model says at ``as_of_ms``."""
+        frozen = {}
+        for name, model in self.models.items():
+            with self.meter.on(name):
+                frozen[name] = model.freeze(as_of_ms, num_items)
+        return frozen
 
     def _observe(
         self, end_ms: int, user_idx: np.ndarray, item_idx: np.ndarray, event_time_ms: np.ndarray, context: np.ndarray
@@ -63,8 +75,10 @@ class StreamState:
         positions, lengths = self.histories.places(*events)
         self.context.observe(with_kinds(context, positions, lengths), item_idx, event_time_ms, end_ms)
         facts = Facts(end_ms, *events, positions, recents)
-        for model in (self.sessions, *self.models.values()):
-            model.observe(facts)
+        self.sessions.observe(facts)
+        for name, model in self.models.items():
+            with self.meter.on(name):
+                model.observe(facts)
         self.histories.observe(*events)
 
 
@@ -82,20 +96,22 @@ def blocks_of_hours(event_time_ms: np.ndarray, start_ms: int) -> Iterator[tuple[
 
 
 def new_state(
-    base_items: int, max_length: int, choices: Choices, context_columns: int, models: Mapping[str, Mapping[str, int]]
-) -> StreamState:
+    base_items: int, max_length: int, choices: Choices, context_columns: int, models: Mapping[str, Mapping[str, int]],
+    costly: Mapping[str, OnlineModel] | None = None,
+) -> StreamState:  # fmt: skip
     """Return a state that has seen nothing.
 
     Args:
         base_items: items that the base knows are 1 … base_items; max_length: items that a base state may depend on;
-        models: the simple models to keep, by name with their settings.
+        models: the simple models to keep, by name with their settings; costly: further models, built.
     """
     counters = ActivityCounters(choices.half_lives_ms, base_items)
     pairs = PairCounts(PairScales.around(choices.pair_half_life_ms))
     simple: dict[str, OnlineModel] = {name: build_model(name, settings) for name, settings in models.items()}
     context = ContextCounts(context_columns + KINDS, choices.half_lives_ms[CONTEXT_DECAY])
     sessions = SessionKnn(SessionKnnSettings(choices.half_lives_ms[0]))
-    return StreamState(Histories(base_items, max_length), counters, pairs, context, sessions, simple)
+    histories = Histories(base_items, max_length, long_items=max_length if costly else 0)
+    return StreamState(histories, counters, pairs, context, sessions, {**simple, **(costly or {})})
 
 
 def state_at(cut: CutState, row: int, start_ms: int, empty: StreamState) -> StreamState:

@@ -15,6 +15,7 @@ class Requests:
     user_idx, targets, event_time_ms (n,): whose event, which item it was, when; a target above the ranker's items is a miss.
     recents: the newest items before each; session_position (n,) events of the running session before it; history_length (n,).
     consumed_rows, consumed_items (m,): pairs (row, item that is no candidate there), without repeats; the target stays one.
+    long_recents: as recents, as many as a sequence model looks back, where there is such a model.
     """
 
     user_idx: np.ndarray
@@ -25,6 +26,7 @@ class Requests:
     history_length: np.ndarray
     consumed_rows: np.ndarray
     consumed_items: np.ndarray
+    long_recents: Recents | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -37,8 +39,9 @@ class Requests:
         keep = at >= 0
         return Requests(
             self.user_idx[rows], self.targets[rows], self.event_time_ms[rows],
-            Recents(self.recents.items[rows], self.recents.time_ms[rows]),
+            self.recents.take(rows),
             self.session_position[rows], self.history_length[rows], at[keep], self.consumed_items[keep],
+            None if self.long_recents is None else self.long_recents.take(rows),
         )  # fmt: skip
 
 
@@ -68,6 +71,10 @@ class OnlineModel(Protocol):
     def observe(self, facts: Facts) -> None:
         """Take in one complete slide; slides come in order."""
         ...
+
+    def begin(self, as_of_ms: int) -> None:
+        """Be told that the slides so far were the past, and that the stream begins at ``as_of_ms``."""
+        return
 
     def freeze(self, as_of_ms: int, num_items: int) -> Ranker:
         """Return what the model says at ``as_of_ms``, the end of the last slide; later slides do not change it."""

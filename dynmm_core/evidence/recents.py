@@ -24,11 +24,12 @@ class Recents:
 
 
 class RecentItems:
-    """The newest items of all users, by ``user_idx``; events arrive slide by slide, in canonical order."""
+    """The newest ``size`` items of all users, by ``user_idx``; events arrive slide by slide, in canonical order."""
 
-    def __init__(self) -> None:
-        self._items = np.zeros((1, RECENT_ITEMS), np.int32)
-        self._time_ms = np.zeros((1, RECENT_ITEMS), np.int64)
+    def __init__(self, size: int = RECENT_ITEMS) -> None:
+        self._size = size
+        self._items = np.zeros((1, size), np.int32)
+        self._time_ms = np.zeros((1, size), np.int64)
 
     def before(self, user_idx: np.ndarray, item_idx: np.ndarray, event_time_ms: np.ndarray, *, within: bool) -> Recents:
         """Show what came before each of these events (n,), which are not yet observed.
@@ -42,10 +43,10 @@ class RecentItems:
         order = np.argsort(user_idx, kind="stable")
         users, position = user_idx[order], _positions(user_idx[order])
         # The k-th newest before an event is k rows up while that row is the same user's, else it is among the stored ones.
-        back = np.arange(RECENT_ITEMS)
+        back = np.arange(self._size)
         here = np.arange(len(users))[:, None] - 1 - back
         fresh = position[:, None] > back
-        stored = np.clip(back - position[:, None], 0, RECENT_ITEMS - 1)
+        stored = np.clip(back - position[:, None], 0, self._size - 1)
         at = np.maximum(here, 0)
         items = np.where(fresh, item_idx[order][at], self._items[users[:, None], stored])
         times = np.where(fresh, event_time_ms[order][at], self._time_ms[users[:, None], stored])
@@ -67,8 +68,8 @@ class RecentItems:
         have = len(self._items)
         if size > have:
             more = max(size, 2 * have) - have
-            self._items = np.vstack([self._items, np.zeros((more, RECENT_ITEMS), np.int32)])
-            self._time_ms = np.vstack([self._time_ms, np.zeros((more, RECENT_ITEMS), np.int64)])
+            self._items = np.vstack([self._items, np.zeros((more, self._size), np.int32)])
+            self._time_ms = np.vstack([self._time_ms, np.zeros((more, self._size), np.int64)])
 
 
 def _positions(users: np.ndarray) -> np.ndarray:

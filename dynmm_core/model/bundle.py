@@ -75,7 +75,10 @@ class CutState:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A frozen base with its choices and its cut; :attr:`hash` names its whole content."""
+    """A frozen base with its choices and its cut; :attr:`hash` names its whole content.
+
+    costly: settings by costly model, empty where none was tuned.
+    """
 
     path: Path
     hash: str
@@ -89,6 +92,7 @@ class Bundle:
     choices: Choices
     context: ContextColumns
     trials: list[dict[str, Any]]
+    costly: dict[str, dict[str, float]]
 
     @classmethod
     def load(cls, path: Path) -> "Bundle":
@@ -115,7 +119,7 @@ class Bundle:
             path, manifest["hash"], manifest["dataset"], manifest["dataset_fingerprint"], manifest["cut_row"],
             manifest["cut_time_ms"], manifest["newest_event_ms"], manifest["seed"], BackboneShape(**manifest["shape"]),
             Choices(**manifest["choices"]), ContextColumns({name: tuple(one) for name, one in manifest["context"].items()}),
-            manifest["trials"],
+            manifest["trials"], manifest.get("costly", {}),
         )  # fmt: skip
 
     def base(self, device: torch.device) -> FrozenBase:
@@ -156,7 +160,8 @@ def save_bundle(
 
     Args:
         facts: the manifest's own fields: dataset, dataset_fingerprint, cut_row, cut_time_ms, newest_event_ms, seed,
-            shape, choices, context. head: weights that the online head starts from, if it learned on the tail.
+            shape, choices, context, and costly if those models were tuned. head: weights that the online head starts from, if it
+            learned on the tail.
     """
     scratch = path.with_name(path.name + ".partial")
     shutil.rmtree(scratch, ignore_errors=True)

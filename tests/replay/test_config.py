@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dynmm_core.adapt.settings import MODELS
+from dynmm_core.adapt.settings import DEFAULT_MODELS
 from dynmm_core.errors import UserError
 from replay.config import ReplaySettings, StreamNames, environment, merge_options, resolve
 from replay.splits import make_split
@@ -94,7 +94,7 @@ def test_reading_stops_at_the_end_of_the_last_ranked_slide() -> None:
 
 
 def test_naming_a_default_leaves_the_hash() -> None:
-    named = settings(seed=0, slide="60m", popularity_window="15m", models=",".join(reversed(MODELS)))
+    named = settings(seed=0, slide="60m", popularity_window="15m", models=",".join(reversed(DEFAULT_MODELS)))
 
     assert named.config_hash == settings().config_hash
 

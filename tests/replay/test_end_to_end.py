@@ -18,7 +18,7 @@ import pytest
 
 from dynmm_core.adapt.loop import AdaptLoop, StepResult
 from dynmm_core.adapt.published import publish
-from dynmm_core.adapt.settings import MODELS
+from dynmm_core.adapt.settings import DEFAULT_MODELS
 from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.errors import UserError
 from dynmm_core.store.latents import LatentStore
@@ -30,7 +30,7 @@ from simulators.stream import cut_time_ms
 from tests.replay.tiny import EVENTS, HOUR_MS, WINDOWS, bundle_tiny, poisoned, prepare_tiny, tiny_events
 
 MIDDLE_MS = cut_time_ms() + 10 * HOUR_MS
-TIMINGS = ("seconds", "peak_rss_mb")
+TIMINGS = ("seconds", "peak_rss_mb", "update_cpu_seconds")
 # One thread, because the machine that runs the tests may be busy.
 OPTIONS: dict[str, Any] = {"threads": 1, "store_every": 5}
 # A window spans several slides, and a request may see an older version than the newest.
@@ -96,9 +96,11 @@ def test_results_have_the_promised_fields(undisturbed: Found) -> None:
     assert list(undisturbed.metrics) == [
         "dataset", "protocol", "history", "seed", "config_hash", "windows", "events", "store_version", "models",
     ]  # fmt: skip
-    assert list(undisturbed.metrics["models"]) == list(MODELS)
+    assert list(undisturbed.metrics["models"]) == list(DEFAULT_MODELS)
     assert undisturbed.metrics["windows"] == WINDOWS
-    assert undisturbed.metrics["events"] == round(0.3 * EVENTS) == sum(undisturbed.windows["n"].to_pylist()) // len(MODELS)
+    assert (
+        undisturbed.metrics["events"] == round(0.3 * EVENTS) == sum(undisturbed.windows["n"].to_pylist()) // len(DEFAULT_MODELS)
+    )
     assert undisturbed.metrics["store_version"] == len(undisturbed.hashes) - 1
     adapted = undisturbed.metrics["models"]["adapted"]
     assert adapted["hr@20"] <= adapted["candidate_recall"] <= 1

@@ -22,6 +22,11 @@ from simulators.world import StreamSettings, make_world
 HOUR_MS = 3_600_000
 EVENTS, WINDOWS = 10_000, 20
 SETTINGS = StreamSettings(events=EVENTS, users=400, items=300, online_hours=WINDOWS)
+COSTLY = {
+    "fine_tune": {"learning_rate": 1e-2, "rehearsed": 1, "half_life_ms": HOUR_MS},
+    "periodic_retrain": {"days": 30, "epochs": 3, "half_life_ms": HOUR_MS},
+    "lightgcn": {"days": 1, "learning_rate": 1e-2, "half_life_ms": HOUR_MS},
+}
 SHAPE = BackboneShape(hidden_dim=16, latent_dim=16, layers=1, heads=1, max_length=10, dropout=0.1)
 
 
@@ -54,7 +59,7 @@ def prepare_tiny(folder: Path, events: dict[str, np.ndarray]) -> PreparedLog:
     return PreparedLog.open(folder / "data")
 
 
-def bundle_tiny(log: PreparedLog, out: Path, epochs: int = 2, with_context: bool = False) -> None:
+def bundle_tiny(log: PreparedLog, out: Path, epochs: int = 2, with_context: bool = False, costly: bool = False) -> None:
     """Train a tiny base for a few passes and bundle it with fixed choices, as pre-training would after many trials."""
     torch.set_num_threads(1)
     cut, context = read_cut(log, with_context)
@@ -83,5 +88,7 @@ def bundle_tiny(log: PreparedLog, out: Path, epochs: int = 2, with_context: bool
         "choices": choices,
         "context": {name: list(values) for name, values in context.values.items()},
     }
+    if costly:
+        facts["costly"] = COSTLY
     base = frozen(model, SHAPE, torch.device("cpu"))
     save_bundle(out, base.backbone, base.aligner, cut, facts, [])

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from dynmm_core.adapt.ranking import rank_targets
 from dynmm_core.baselines.sparse_ranking import SharedScores
 from dynmm_core.metrics.ranking import METRICS, expected_metrics
+from dynmm_core.model.ranking import rank_targets
 
 
 def brute(scores: np.ndarray, target: int, consumed: set[int]) -> tuple[int, int]:
