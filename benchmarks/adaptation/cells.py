@@ -94,7 +94,7 @@ def _document(cell: Cell, run: Path, commands: list[str], costs: dict[str, Any])
         "cell": cell.name, "data": cell.data, "profile": cell.profile, "bundle_seed": cell.bundle_seed, "seed": cell.seed,
         "tag": cell.tag, "commands": commands, "config_hash": metrics["config_hash"],
         **{name: metrics[name] for name in ("windows", "events", "peak_rss_mb")},
-        **{name: metrics[name] for name in ("candidate_recall", "update_cpu_seconds") if name in metrics},
+        **{name: metrics[name] for name in ("update_cpu_seconds",) if name in metrics},
         "models": models, "ratios": [asdict(ratio) for ratio in outcome.ratios],
         "stratum_ratios": {stratum: asdict(ratio) for stratum, ratio in strata.items()},
         "costs": costs, "commit": _commit(),
