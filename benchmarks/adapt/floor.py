@@ -7,6 +7,7 @@ from dynmm_core.adapt.laps import Stage
 from dynmm_core.adapt.loop import HEAD_EXAMPLES, AdaptLoop
 from dynmm_core.adapt.scoring import NEGATIVES
 from dynmm_core.model.features import ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
+from dynmm_core.model.head import REQUEST_STATE_DIM
 
 _FLOAT, _HALF = 4, 2
 _COPIED_BYTES = {"cpu": 256 << 20, "cuda": 2 << 30}
@@ -34,7 +35,7 @@ def floor_bytes(loop: AdaptLoop, events: float, active: float, rows: float) -> d
     settings = adapter.settings
     steps = min(settings.max_steps, -(-int(events) // settings.batch_size))
     examples = min(events, HEAD_EXAMPLES) + head.settings.rehearsed
-    example = (1 + NEGATIVES) * (head.head.weight.numel() * _HALF + _FLOAT) + USER_SUMMARY_DIM * _FLOAT
+    example = (1 + NEGATIVES) * (head.head.weight.numel() * _HALF + _FLOAT) + REQUEST_STATE_DIM * _FLOAT
     update = events * (user + item) + steps * settings.negatives * item + examples * example
     update += 2 * _KEPT * _FLOAT * (_weights(adapter.adapter) + _weights(head.head))
     refresh = active * (item + d * _FLOAT) + _FLOAT * _weights(adapter.serving.item)

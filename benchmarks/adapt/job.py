@@ -78,7 +78,9 @@ def new_loop(case: Case, seed: int) -> tuple[AdaptLoop, list[SlideEvents]]:
     log, cut_row = draw_stream(shape, seed)
     base = random_base(shape.items, case.latent_dim, case.device, seed)
     half_lives = tuple(HOUR_MS * step for step in DECAY_STEPS)
-    choices = Choices(half_lives_ms=half_lives, adapter_lr=1e-3, stability_weight=1e-3, head_steps=4, baselines=_BASELINES)
+    choices = Choices(
+        half_lives_ms=half_lives, adapter_lr=1e-3, stability_weight=1e-3, pair_half_life_ms=HOUR_MS, baselines=_BASELINES
+    )
     online = OnlineSettings(learning_rate=choices.adapter_lr, stability_weight=choices.stability_weight)
     simple = {name: settings for name, settings in _BASELINES.items() if name in case.models}
     start_ms = int(log.event_time_ms[cut_row]) // HOUR_MS * HOUR_MS

@@ -10,6 +10,7 @@ from benchmarks.adapt.job import Case, random_base
 from benchmarks.adapt.run import measure
 from dynmm_core.adapt.trainers import new_learners
 from dynmm_core.model.features import ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
+from dynmm_core.model.head import REQUEST_STATE_DIM
 from dynmm_core.model.head_trainer import HeadExamples
 from dynmm_core.model.trainer import Examples, OnlineSettings
 from dynmm_core.randomness import torch_generator
@@ -53,7 +54,7 @@ def head_losses(device: torch.device) -> list[float]:
     learner = new_learners(random_base(1, DIM, device, 0), OnlineSettings(learning_rate=0.0, stability_weight=0.0), seed=1).head
     features = torch.randn(EVENTS, 1 + NEGATIVES, learner.head.weight.numel(), generator=draw)
     features[:, 0, 0] += 1.0
-    state, log_q = torch.randn(EVENTS, USER_SUMMARY_DIM, generator=draw), torch.zeros(EVENTS, 1 + NEGATIVES)
+    state, log_q = torch.randn(EVENTS, REQUEST_STATE_DIM, generator=draw), torch.zeros(EVENTS, 1 + NEGATIVES)
     batch = HeadExamples(features.half().to(device), state.to(device), log_q.to(device))
     return [float(learner._step(batch)) for _ in range(STEPS)]
 
