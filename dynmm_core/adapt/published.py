@@ -13,14 +13,15 @@ from dynmm_core.adapt.trainers import Learners
 from dynmm_core.baselines.contract import Ranker
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.base import FrozenBase
-from dynmm_core.model.trainer import refreshed_items
+from dynmm_core.model.examples import refreshed_items
 
 
 @dataclass(frozen=True)
 class Published:
     """A version as ranking sees it: a pure function of the base, the serving weights and the frozen activity.
 
-    z, z_base (num_items + 1, latent_dim); adapter holds the averaged weights; score ranks, rankers are the simple models;
+    z, z_base (num_items + 1, latent_dim), z_base as the base alone has it; adapter holds the averaged weights; score
+    ranks, rankers are the simple models;
     newest_event_ms is the newest event inside; available_at_ms the first event time that may see it.
     """
 
@@ -42,21 +43,27 @@ class Published:
 @torch.no_grad()
 def publish(
     base: FrozenBase,
+    items: tuple[Tensor, Tensor],
     learners: Learners,
     activity: FrozenActivity,
     state: StreamState,
     newest_event_ms: int,
     publish_delay_ms: int,
 ) -> Published:
-    """Refresh every active item's latent with the serving weights and freeze the result."""
+    """Refresh every active item's latent with the serving weights and freeze the result.
+
+    Args:
+        items: (e_cf, z_base) that Eq. 1 starts from, by item, new ones folded in.
+    """
     serving = learners.adapter.serving
     num_items = len(activity.events) - 1
-    e_cf, z_base = base.item_tables(num_items)
+    e_cf, folded = items
     rows = torch.from_numpy(activity.active).nonzero().squeeze(1).to(base.device)
-    z = z_base.clone()
+    z = folded.clone()
     s_item = torch.from_numpy(activity.summaries).to(base.device)[rows]
     every = torch.ones(len(rows), dtype=torch.bool, device=base.device)
-    z[rows] = refreshed_items(serving, z_base[rows], e_cf[rows], s_item, every)
+    z[rows] = refreshed_items(serving, folded[rows], e_cf[rows], s_item, every)
+    _, z_base = base.item_tables(num_items)
     adapter = copy.deepcopy(serving)
     rankers = state.freeze_models(activity.as_of_ms, num_items)
     score = ServingScore(

@@ -20,8 +20,8 @@ from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.bundle import Choices, CutState
 from dynmm_core.model.features import DECAYS
+from dynmm_core.model.online import OnlineSettings
 from dynmm_core.model.sasrec import SASRec
-from dynmm_core.model.trainer import OnlineSettings
 from dynmm_core.randomness import torch_generator
 
 HOUR_MS = 3_600_000
@@ -83,7 +83,7 @@ def total(rows: list[WindowRow], model: str, metric: str = "ndcg@10", stratum: s
 
 
 def test_without_learning_and_without_summaries_adapted_is_static_exactly() -> None:
-    rows = run(stream(), rate=0.0, summaries=False)
+    rows = run(stream(), rate=0.0, summaries=False, fold_in=False)
     by_model = {
         m: [(r.window_start_ms, r.stratum, r.n, r.sums) for r in rows if r.model == m] for m in ("static", "adapted_latents")
     }
@@ -130,7 +130,15 @@ def test_a_seeded_leak_is_caught_by_poisoning(monkeypatch: pytest.MonkeyPatch) -
         state = copy.deepcopy(self.state)
         state.observe(slide)
         activity = state.counters.freeze(slide.slide_end_ms, self.num_items)
-        self.published[-1] = publish(self.base, self.learners, activity, state, self.newest_event_ms, -slide.slide_end_ms)
+        self.published[-1] = publish(
+            self.base,
+            self.folded_items.tables(self.num_items),
+            self.learners,
+            activity,
+            state,
+            self.newest_event_ms,
+            -slide.slide_end_ms,
+        )
         return original(self, slide)
 
     original = AdaptLoop._requests
