@@ -188,6 +188,20 @@ def test_staleness_grows_with_the_publish_delay() -> None:
     assert staleness(fresh, "static") == staleness(delayed, "static")
 
 
+def test_after_a_rejected_update_what_was_learned_is_as_before_and_counts_go_on() -> None:
+    log = stream()
+    first, second, *_ = slides(log, CUT)
+    loop = loop_over(log, rate=1.0)
+    learner = loop.learners.adapter
+    before, events = learner.to_bytes(), loop.activity.events.copy()
+    assert not loop.step(first).update_accepted
+    for name in ("adapter.safetensors", "serving.safetensors", "optimiser.safetensors", "trainer.json", "replay.json"):
+        assert learner.to_bytes()[name] == before[name]
+    assert loop.activity.events.sum() == events.sum() + len(first.item_idx)
+    (request,) = loop._requests(second)
+    assert request.published.activity.as_of_ms == first.slide_end_ms
+
+
 def test_consumed_items_are_no_candidates_but_a_target_consumed_before_is_ranked() -> None:
     rows = run(stream(), keep_consumed=False)
     kept = run(stream(), keep_consumed=True)
