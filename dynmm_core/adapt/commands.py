@@ -19,6 +19,7 @@ def pretrain(
     threads: int = 2,
     device: str = "cpu",
     context: Annotated[bool, Parameter(negative="")] = False,
+    text: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Train the frozen base on the first 70 % of a prepared log and choose what depends on data.
@@ -40,6 +41,8 @@ def pretrain(
     context
         Let further columns of the log with 2 to 63 values, such as region or device, describe a request. Such a bundle serves
         replays of the log alone: these columns do not travel through Kafka yet.
+    text
+        Encode titles, categories and descriptions of the log's items, for the alignment and reconstruction losses of a protocol.
     json
         Print one JSON document instead of tables.
     """
@@ -51,7 +54,7 @@ def pretrain(
 
     begun = time.monotonic()
     try:
-        settings = PretrainSettings(profile=profile, seed=seed, threads=threads, device=device, context=context)
+        settings = PretrainSettings(profile=profile, seed=seed, threads=threads, device=device, context=context, text=text)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"--{first['loc'][0]}: {first['input']}: {first['msg']}") from error

@@ -276,7 +276,7 @@ def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_m
         settings.keep_consumed, settings.summaries, base_users=len(cut.user_ids), base_items=len(cut.item_ids),
         base_newest_ms=bundle.newest_event_ms, fold_in=online.fold_in,
     )  # fmt: skip
-    head = HeadSettings(steps=choices.head_steps)
+    head = HeadSettings(steps=choices.head_steps, guard=online.guard)
     learners = new_learners(base, online, settings.seed, len(bundle.context), bundle.head(), head)
     loop = AdaptLoop(base, learners, state, start_ms, items_known_at(cut, start_ms), loop_settings)
     if settings.history == "version":

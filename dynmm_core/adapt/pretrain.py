@@ -14,6 +14,7 @@ from dynmm_core.adapt.ranking import rank_targets
 from dynmm_core.adapt.tail import Tail
 from dynmm_core.adapt.tuning import TRIALS, tune
 from dynmm_core.console import progress
+from dynmm_core.datasets.item_text import read_item_texts
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
 from dynmm_core.evidence.context import ContextColumns, choose_context
@@ -24,6 +25,7 @@ from dynmm_core.model.bundle import BackboneShape, Bundle, CutState, new_backbon
 from dynmm_core.model.devices import open_device
 from dynmm_core.model.pretraining import BackboneTrainer, Sequences, TrainingSettings
 from dynmm_core.model.sasrec import SASRec, encode_histories
+from dynmm_core.model.text_encoder import TEXT_DIM, encode_texts
 from dynmm_core.randomness import torch_generator
 
 VALIDATION_EVENTS = 2_000
@@ -35,7 +37,8 @@ class PretrainSettings(BaseModel):
     """What pre-training may be told; everything else it chooses.
 
     profile: ``paper`` (h = 256, 2 layers, 50 items) or ``demo`` (small and quick); threads: CPU threads, part of what
-    makes two runs equal; context: let columns of the log, such as region, describe a request.
+    makes two runs equal; context: let columns of the log, such as region, describe a request; text: encode what the table of
+    items says, as a second modality.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +48,7 @@ class PretrainSettings(BaseModel):
     threads: int = Field(2, ge=1, le=1_024)
     device: str = "cpu"
     context: bool = False
+    text: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
     device = open_device(settings.device)
     profile = PROFILES[settings.profile]
     cut, context = read_cut(log, settings.context)
+    e_txt = text_vectors(log, cut.item_ids) if settings.text else None
     newest_ms = int(cut.event_time_ms[-1])
     tail = Tail.of(cut)
     if tail.row < MIN_EVENTS // 2:
@@ -119,7 +124,7 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
         "context": {name: list(values) for name, values in context.values.items()},
     }
     base = frozen(model, profile.shape, device)
-    return save_bundle(out, base.backbone.cpu(), base.aligner.cpu(), cut, facts, trials + tuned.trials, tuned.head)
+    return save_bundle(out, base.backbone.cpu(), base.aligner.cpu(), cut, facts, trials + tuned.trials, tuned.head, e_txt)
 
 
 def read_cut(log: PreparedLog, with_context: bool = False) -> tuple[CutState, ContextColumns]:
@@ -131,6 +136,19 @@ def read_cut(log: PreparedLog, with_context: bool = False) -> tuple[CutState, Co
     users, items = IdMap(), IdMap()
     user_idx, item_idx = users.add_in_order(table["user_id"], times), items.add_in_order(table["item_id"], times)
     return CutState(items.ids[1:], users.ids[1:], user_idx, item_idx, times, context.encode(table)), context
+
+
+def text_vectors(log: PreparedLog, item_ids: list[str]) -> torch.Tensor:
+    """Return e_txt (n + 1, text_dim) of these items, rows of zeros for padding and for items without words.
+
+    Raises:
+        UserError: the log has no table of items with words.
+    """
+    try:
+        texts = read_item_texts(log, item_ids)
+    except ValueError as error:
+        raise UserError(f"--text: {error}; leave --text out") from error
+    return torch.from_numpy(np.vstack([np.zeros((1, TEXT_DIM), np.float32), encode_texts(texts)]))
 
 
 def frozen(model: SASRec, shape: BackboneShape, device: torch.device) -> FrozenBase:

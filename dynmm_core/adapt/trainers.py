@@ -61,5 +61,5 @@ def new_learners(
     started.initialise(weight, torch_generator(seed, 0, "head"))
     if head is not None:
         started.load_state_dict(dict(head))
-    head_trainer = HeadTrainer(started.to(base.device), head_settings or HeadSettings(), seed)
+    head_trainer = HeadTrainer(started.to(base.device), head_settings or HeadSettings(guard=settings.guard), seed)
     return Learners(AdapterTrainer(adapter.to(base.device), settings, seed), head_trainer)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 HELD_OUT_SHARE = 0.1
 STANDARD_ERRORS = 2.0
+SANE_LOSS = 50.0  # nats; an event of more is broken, and no measure of anything
 _SLIDES = "slides"
 
 

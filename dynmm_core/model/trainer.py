@@ -14,14 +14,13 @@ from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.averaging import average_into
 from dynmm_core.model.consolidation import ElasticWeights, diagonal_fisher
 from dynmm_core.model.examples import Examples, KeptEvents, kept_losses, refreshed_items
-from dynmm_core.model.guard import HeldOut, has_risen, is_sound, put_weights, split_held_out, weights_of
+from dynmm_core.model.guard import SANE_LOSS, HeldOut, has_risen, is_sound, put_weights, split_held_out, weights_of
 from dynmm_core.model.losses import bpr_rows, sampled_softmax_loss, stability_loss
 from dynmm_core.model.online import OnlineSettings
 from dynmm_core.model.reservoir import Reservoir
 from dynmm_core.randomness import torch_generator
 
 FISHER_EVENTS = 64
-SANE_LOSS = 50.0  # nats
 
 
 class AdapterTrainer:
