@@ -32,7 +32,7 @@ class SecondModality(nn.Module):
         """Return (L_align, L_recon) of items z (n, latent_dim), e_cf (n, hidden_dim), features (n, feature_dim).
 
         A row of zeros stands for a modality that is not there, and adds nothing to either. ``Paper: Eq. (3)`` (L_align and
-        L_recon of the adapter).
+        L_recon over both modalities).
         """
         has_cf, has_features = e_cf.any(1), features.any(1)
         aligned = alignment_loss(z, self.projector(F.normalize(features, dim=1)), has_cf & has_features)
