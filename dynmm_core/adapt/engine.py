@@ -231,6 +231,7 @@ class AdaptEngine:
     def _metrics(self, slide: Slide, windows: list[WindowRow], update_rejected: bool) -> dict[str, Any]:
         """What travels with a version outside its hash: results, where reading goes on, the oldest version still seen."""
         metrics: dict[str, Any] = {"windows": [row.to_json() for row in windows], "update_rejected": update_rejected}
+        metrics["folded_items"] = self._loop.folded_items.folded
         if slide.resume is not None:
             metrics["resume"] = slide.resume
         if (oldest := self._taken.seen_from(slide.slide_end_ms)) is not None:

@@ -96,6 +96,8 @@ def test_a_version_says_that_its_update_was_rejected_and_has_its_events_counted(
     for name in ("adapter.safetensors", "serving.safetensors", "optimiser.safetensors", "replay.json"):
         assert all(other[name] == first[name] for other in others)
     assert len({version.content_hash for version in versions}) == 3
+    folded = [version.metrics["folded_items"] for version in versions]
+    assert folded == sorted(folded) and folded[-1] > 0
 
 
 def test_settings_of_online_learning_travel_as_they_are(tmp_path: Path) -> None:
