@@ -4,17 +4,22 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from dynmm_core.adapt.engine import open_engine
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.store.latents import LatentStore
 from dynmm_core.store.state import StateFiles
+from dynmm_core.windows.slides import Slide
 from replay.config import merge_options
 from replay.protocols import read_protocol
 from replay.runner import Outcome, ReplayRequest, replay_log
-from tests.crash.adapt_writer import go_on, hashes
+from tests.counting import counts_of
+from tests.crash.adapt_writer import go_on, hashes, settings, slides
 from tests.replay.tiny import bundle_tiny, prepare_tiny, tiny_events
 
 LITERAL = Path(__file__).parents[2] / "benchmarks" / "protocols" / "paper-literal.toml"
@@ -96,10 +101,29 @@ def test_a_version_says_that_its_update_was_rejected_and_has_its_events_counted(
     for name in ("adapter.safetensors", "serving.safetensors", "optimiser.safetensors", "replay.json"):
         assert all(other[name] == first[name] for other in others)
     assert len({version.content_hash for version in versions}) == 3
-    folded = [version.metrics["folded_items"] for version in versions]
-    assert folded == sorted(folded) and folded[-1] > 0
+
+
+def test_a_version_says_how_many_new_items_are_folded_in_also_after_a_restart(folder: Path, tmp_path: Path) -> None:
+    def renamed(slide: Slide, number: int) -> Slide:
+        """Two items of this slide, which come after others of their user, are new ones."""
+        ids = slide.events["item_id"].to_pylist()
+        ids[-2:] = [f"new-{number}", f"new-{number}-too"]
+        place = slide.events.column_names.index("item_id")
+        events = slide.events.set_column(place, "item_id", pa.array(ids, slide.events["item_id"].type))
+        return replace(slide, events=events, counts=counts_of(events))
+
+    born = [renamed(slide, number) for number, slide in enumerate(slides(folder / "bundle", 4))]
+    for name, restarts in (("whole", ()), ("again", (2,))):
+        engine = open_engine(settings(folder / "bundle", tmp_path / name))
+        for number, slide in enumerate(born):
+            if number in restarts:
+                engine = open_engine(settings(folder / "bundle", tmp_path / name))
+            engine.on_slide(slide)
+    versions = LatentStore.open(tmp_path / "whole" / "store").log()
+    assert [version.metrics["folded_items"] for version in versions] == [2, 4, 6, 8]
+    assert hashes(tmp_path / "again") == hashes(tmp_path / "whole")
 
 
 def test_settings_of_online_learning_travel_as_they_are(tmp_path: Path) -> None:
-    settings = AdaptSettings(bundle=tmp_path, run_dir=tmp_path, config_hash="x", online={"ranking": "bpr"})
-    assert AdaptSettings.model_validate_json(settings.model_dump_json()) == settings
+    said = AdaptSettings(bundle=tmp_path, run_dir=tmp_path, config_hash="x", online={"ranking": "bpr"})
+    assert AdaptSettings.model_validate_json(said.model_dump_json()) == said
