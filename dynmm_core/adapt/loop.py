@@ -52,7 +52,7 @@ class LoopSettings:
     base_items: int
     base_newest_ms: int
     learn_head: bool = True
-    fold_in: bool = True
+    fold_in: bool = False
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class OnlineOptions(BaseModel):
     guard: bool = True
     held_out_events: int = Field(default=200, ge=1)
     max_step_rms: float = Field(default=0.5, gt=0)
-    fold_in: bool = True
+    fold_in: bool = False
     share_adapter: bool = False
     gate_bias: bool = True
 

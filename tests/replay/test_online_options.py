@@ -114,10 +114,10 @@ def test_a_version_says_how_many_new_items_are_folded_in_also_after_a_restart(fo
 
     born = [renamed(slide, number) for number, slide in enumerate(slides(folder / "bundle", 4))]
     for name, restarts in (("whole", ()), ("again", (2,))):
-        engine = open_engine(settings(folder / "bundle", tmp_path / name))
+        engine = open_engine(settings(folder / "bundle", tmp_path / name, online={"fold_in": True}))
         for number, slide in enumerate(born):
             if number in restarts:
-                engine = open_engine(settings(folder / "bundle", tmp_path / name))
+                engine = open_engine(settings(folder / "bundle", tmp_path / name, online={"fold_in": True}))
             engine.on_slide(slide)
     versions = LatentStore.open(tmp_path / "whole" / "store").log()
     assert [version.metrics["folded_items"] for version in versions] == [2, 4, 6, 8]

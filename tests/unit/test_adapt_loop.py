@@ -54,7 +54,7 @@ def loop_over(log: CutState, rate: float = 1e-2, **changes: object) -> AdaptLoop
     settings = LoopSettings(
         models=MODELS, history="event", publish_delay_ms=0, rank_from_ms=None, rank_to_ms=None,
         keep_consumed=True, summaries=True, base_users=BASE_USERS, base_items=BASE_ITEMS,
-        base_newest_ms=int(log.event_time_ms[CUT - 1]),
+        base_newest_ms=int(log.event_time_ms[CUT - 1]), fold_in=True,
     )  # fmt: skip
     settings = replace(settings, **changes)  # type: ignore[arg-type]
     learners = new_learners(base, OnlineSettings(learning_rate=rate, stability_weight=1e-3), seed=1, context_columns=1)
