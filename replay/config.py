@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from dynmm_core.adapt.settings import DEFAULT_MODELS, MODELS, ModelName
 from dynmm_core.errors import UserError
+from dynmm_core.model.online import OnlineOptions
 from dynmm_core.quantities import DurationMs, TimeMs, format_duration
 from dynmm_core.windows.horizons import PANE_MS
 from replay.splits import Split
@@ -59,6 +60,7 @@ class ReplayOptions(BaseModel):
     Durations are text such as ``15m``, kept in ms; ``from`` and ``to`` are moments, kept in ms. ``popularity_window``
     None: the bundle's choice. ``adapter_lr`` None: the bundle's choice. ``summaries`` False: the adapter and the
     users' side see zero features. ``max_train_events`` None, or "off" as text, ships every event of a slide to adapt.
+    ``online``: how the adapter learns; a table of its own, which stands in protocol files and has no flag.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
@@ -79,6 +81,7 @@ class ReplayOptions(BaseModel):
     adapter_lr: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     summaries: bool = True
     max_train_events: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_cap)] = None
+    online: OnlineOptions = OnlineOptions()
 
 
 class ReplaySettings(BaseModel):
@@ -110,6 +113,7 @@ class ReplaySettings(BaseModel):
     threads: int
     adapter_lr: float | None
     summaries: bool
+    online: OnlineOptions = OnlineOptions()
     run_name: str = RUN_NAME
     max_train_events: int | None = None
     allowed_lateness_ms: int = 0
@@ -202,6 +206,7 @@ def resolve(
         threads=options.threads,
         adapter_lr=options.adapter_lr,
         summaries=options.summaries,
+        online=options.online,
         run_name=stream.run_name,
         max_train_events=options.max_train_events,
         allowed_lateness_ms=stream.allowed_lateness_ms,
@@ -222,14 +227,16 @@ def environment() -> dict[str, str]:
 def one_line(error: ValidationError, given: Mapping[str, Any]) -> str:
     """Return a model's first complaint as a message; options ``given`` are those of the command line."""
     first = error.errors()[0]
-    field = str(first["loc"][0]).rstrip("_") if first["loc"] else "options"
+    parts = [str(part) for part in first["loc"]] or ["options"]
+    field = ".".join(parts[:2]) if parts[0] == "online" else parts[0].rstrip("_")
     where = f"--{field.replace('_', '-')}" if field in given or f"{field}_" in given else f"protocol: {field}"
     return f"{where}: {_told(first)}"
 
 
 def _told(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
-        return f"is no option of replay; choose from {', '.join(sorted(_option_names()))}"
+        names = OnlineOptions.model_fields if problem["loc"][0] == "online" else _option_names()
+        return f"is no option of replay; choose from {', '.join(sorted(names))}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     shown = repr(problem["input"])
     return message if shown in message or problem["type"] == "value_error" else f"{shown}: {message}"

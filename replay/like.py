@@ -12,7 +12,7 @@ from replay.config import StreamNames
 
 _ELSE = "leave --like out and give the options themselves"
 # The learner's settings that an option of replay can say as they are.
-_SAME = ("seed", "models", "history", "store_every", "keep_consumed", "device", "threads", "adapter_lr", "summaries")
+_SAME = ("seed", "models", "history", "store_every", "keep_consumed", "device", "threads", "adapter_lr", "summaries", "online")
 
 
 @dataclass(frozen=True)

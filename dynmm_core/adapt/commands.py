@@ -20,6 +20,7 @@ def pretrain(
     device: str = "cpu",
     context: bool = True,
     costly: Annotated[bool, Parameter(negative="")] = False,
+    text: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Train the frozen base on the first 70 % of a prepared log and choose what depends on data.
@@ -45,6 +46,8 @@ def pretrain(
     costly
         Choose settings for fine_tune, periodic_retrain and lightgcn, too, which a replay needs to run them: 21 more trials,
         each of which trains over the tail.
+    text
+        Encode titles, categories and descriptions of the log's items, for the alignment and reconstruction losses of a protocol.
     json
         Print one JSON document instead of tables.
     """
@@ -56,7 +59,9 @@ def pretrain(
 
     begun = time.monotonic()
     try:
-        settings = PretrainSettings(profile=profile, seed=seed, threads=threads, device=device, context=context, costly=costly)
+        settings = PretrainSettings(
+            profile=profile, seed=seed, threads=threads, device=device, context=context, costly=costly, text=text
+        )
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"--{first['loc'][0]}: {first['input']}: {first['msg']}") from error

@@ -28,7 +28,7 @@ from dynmm_core.errors import UserError
 from dynmm_core.evidence.panes import PaneCounts
 from dynmm_core.model.bundle import Bundle, CutState
 from dynmm_core.model.devices import open_device
-from dynmm_core.model.trainer import OnlineSettings
+from dynmm_core.model.online import OnlineSettings
 from dynmm_core.store.latents import LatentStore
 from dynmm_core.store.state import StateFiles
 from dynmm_core.store.version import Draft, LatentRows, StaleParent, Version
@@ -240,6 +240,7 @@ class AdaptEngine:
             "windows": [row.to_json() for row in result.windows],
             "update_rejected": not result.update_accepted,
             "update_cpu_seconds": {name: round(seconds, 6) for name, seconds in result.update_cpu_seconds.items()},
+            "folded_items": self._loop.folded_items.folded,
         }
         if result.candidates_hit is not None:
             metrics["candidates_hit"] = result.candidates_hit
@@ -274,10 +275,8 @@ def open_engine(settings: AdaptSettings) -> AdaptEngine:
 def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_ms: int) -> AdaptLoop:
     choices = bundle.choices
     base = bundle.base(open_device(settings.device))
-    online = OnlineSettings(
-        learning_rate=choices.adapter_lr if settings.adapter_lr is None else settings.adapter_lr,
-        stability_weight=choices.stability_weight,
-    )
+    rate = choices.adapter_lr if settings.adapter_lr is None else settings.adapter_lr
+    online = OnlineSettings.of(settings.online, rate, choices.stability_weight)
     models: dict[str, dict[str, int]] = {name: choices.baselines[name] for name in settings.models if name in choices.baselines}
     if settings.popularity_window_ms is not None and "window_popularity" in models:
         models["window_popularity"] = {"window_ms": settings.popularity_window_ms}
@@ -290,7 +289,7 @@ def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_m
     loop_settings = LoopSettings(
         settings.models, settings.history, settings.publish_delay_ms, settings.rank_from_ms, settings.rank_to_ms,
         settings.keep_consumed, settings.summaries, base_users=len(cut.user_ids), base_items=len(cut.item_ids),
-        base_newest_ms=bundle.newest_event_ms,
+        base_newest_ms=bundle.newest_event_ms, fold_in=online.fold_in,
     )  # fmt: skip
     learners = new_learners(base, online, settings.seed, len(bundle.context), bundle.head())
     loop = AdaptLoop(base, learners, state, start_ms, items_known_at(cut, start_ms), loop_settings)

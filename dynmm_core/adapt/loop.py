@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dynmm_core.adapt.activity import FrozenActivity
 from dynmm_core.adapt.cpu_meter import ADAPTER, HEAD, REFRESH, by_model
+from dynmm_core.adapt.fold_in import FoldedItems
 from dynmm_core.adapt.histories import Histories, HistoryView
 from dynmm_core.adapt.laps import Lap, no_lap
 from dynmm_core.adapt.published import Published, publish
@@ -23,12 +24,12 @@ from dynmm_core.baselines.contract import Requests
 from dynmm_core.evidence.context import with_kinds
 from dynmm_core.metrics.ranking import expected_metrics
 from dynmm_core.model.base import FrozenBase
+from dynmm_core.model.examples import Examples
 from dynmm_core.model.features import user_summary
 from dynmm_core.model.head import request_state
 from dynmm_core.model.head_trainer import HeadExamples
 from dynmm_core.model.patched import PatchedRows
 from dynmm_core.model.ranking import rank_targets
-from dynmm_core.model.trainer import Examples
 from dynmm_core.randomness import derive_seed
 
 History = Literal["event", "version"]
@@ -41,7 +42,8 @@ class LoopSettings:
     """What a run chooses about ranking; see the replay command for each option's meaning.
 
     base_users, base_items: users and items with an event before the cut; rank_from_ms, rank_to_ms bound the events
-    that are ranked (None: no bound); base_newest_ms: newest event inside the base; learn_head: False leaves the head as it is.
+    that are ranked (None: no bound); base_newest_ms: newest event inside the base; learn_head: False leaves the head as it is;
+    fold_in: give items that the base does not know a base latent from their events.
     """
 
     models: tuple[str, ...]
@@ -55,6 +57,7 @@ class LoopSettings:
     base_items: int
     base_newest_ms: int
     learn_head: bool = True
+    fold_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class AdaptLoop:
         self.state = state
         self.num_items = num_items
         self.newest_event_ms = settings.base_newest_ms
+        self.folded_items = FoldedItems(base)
         self.activity = self._freeze(start_ms)
         self.lap: Lap = no_lap
         # The bundle is served from the start, whatever the publish delay.
@@ -134,6 +138,9 @@ class AdaptLoop:
 
     def absorb(self, slide: SlideEvents) -> None:
         """Take the slide's facts in: histories, counts, the moment. Neither ranks nor learns."""
+        if self.settings.fold_in and (slide.item_idx > self.base.num_items).any():
+            events = (slide.user_idx, slide.item_idx, slide.event_time_ms)
+            self.folded_items.observe(slide.item_idx, self.state.histories.recent_items.before(*events, within=True).items)
         self.state.observe(slide)
         self.num_items = max(self.num_items, self.settings.base_items, int(slide.item_idx.max(initial=0)))
         self.newest_event_ms = max(self.newest_event_ms, int(slide.event_time_ms.max(initial=0)))
@@ -160,7 +167,8 @@ class AdaptLoop:
 
     def _publish(self, available_at_ms: int | None) -> Published:
         delay = -self.activity.as_of_ms if available_at_ms is None else available_at_ms - self.activity.as_of_ms
-        return publish(self.base, self.learners, self.activity, self.state, self.newest_event_ms, delay, self.lap)
+        items = self.folded_items.tables(self.num_items)
+        return publish(self.base, items, self.learners, self.activity, self.state, self.newest_event_ms, delay, self.lap)
 
     def _requests(self, slide: SlideEvents) -> list[_Requests]:
         """Split the slide where a newer version becomes visible, and look up what each part may know."""
@@ -287,7 +295,7 @@ class AdaptLoop:
         """Pair each event of a known item with the features frozen at the end of the slide before."""
         known = slide.item_idx <= self.num_items
         keep = torch.from_numpy(np.flatnonzero(known)).to(self.base.device)
-        e_cf, z_base = self.base.item_tables(self.num_items)
+        e_cf, z_base = self.folded_items.tables(self.num_items)
         return Examples(
             h_base=torch.cat([r.h_base for r in requests])[keep],
             r_u=torch.cat([r.r_u for r in requests])[keep],
@@ -298,6 +306,7 @@ class AdaptLoop:
             active=torch.from_numpy(self.activity.active).to(self.base.device),
             positives=torch.from_numpy(slide.item_idx[known]),
             negative_q=torch.from_numpy(negative_distribution(self.activity)),
+            e_txt=self.base.item_text(self.num_items),
         )
 
 

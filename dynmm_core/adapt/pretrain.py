@@ -15,6 +15,7 @@ from dynmm_core.adapt.histories import Histories
 from dynmm_core.adapt.tail import Tail
 from dynmm_core.adapt.tuning import TRIALS, tune
 from dynmm_core.console import progress
+from dynmm_core.datasets.item_text import read_item_texts
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
 from dynmm_core.evidence.context import ContextColumns, choose_context
@@ -26,6 +27,7 @@ from dynmm_core.model.devices import open_device
 from dynmm_core.model.pretraining import BackboneTrainer, Sequences, TrainingSettings
 from dynmm_core.model.ranking import rank_targets
 from dynmm_core.model.sasrec import SASRec, encode_histories
+from dynmm_core.model.text_encoder import TEXT_DIM, encode_texts
 from dynmm_core.randomness import torch_generator
 
 VALIDATION_EVENTS = 2_000
@@ -38,7 +40,7 @@ class PretrainSettings(BaseModel):
 
     profile: ``paper`` (h = 256, 2 layers, 50 items) or ``demo`` (small and quick); threads: CPU threads, part of what
     makes two runs equal; context: let columns of the log, such as region, describe a request, unless the item decides them;
-    costly: tune the costly models.
+    costly: tune the costly models; text: encode what the table of items says, as a second modality.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +51,7 @@ class PretrainSettings(BaseModel):
     device: str = "cpu"
     context: bool = True
     costly: bool = False
+    text: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
     device = open_device(settings.device)
     profile = PROFILES[settings.profile]
     cut, context = read_cut(log, settings.context)
+    e_txt = text_vectors(log, cut.item_ids) if settings.text else None
     newest_ms = int(cut.event_time_ms[-1])
     tail = Tail.of(cut)
     if tail.row < MIN_EVENTS // 2:
@@ -127,7 +131,7 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
         facts["costly"] = costly.settings
     base = frozen(model, profile.shape, device)
     every_trial = trials + tuned.trials + costly.trials
-    return save_bundle(out, base.backbone.cpu(), base.aligner.cpu(), cut, facts, every_trial, tuned.head)
+    return save_bundle(out, base.backbone.cpu(), base.aligner.cpu(), cut, facts, every_trial, tuned.head, e_txt)
 
 
 def _tuned_costly(cut: CutState, tail: Tail, model: SASRec, choices: Choices, settings: PretrainSettings) -> TunedBaselines:
@@ -147,6 +151,19 @@ def read_cut(log: PreparedLog, with_context: bool = False) -> tuple[CutState, Co
     user_idx, item_idx = users.add_in_order(table["user_id"], times), items.add_in_order(table["item_id"], times)
     context = choose_context(table.select(further), item_idx)
     return CutState(items.ids[1:], users.ids[1:], user_idx, item_idx, times, context.encode(table)), context
+
+
+def text_vectors(log: PreparedLog, item_ids: list[str]) -> torch.Tensor:
+    """Return e_txt (n + 1, text_dim) of these items, rows of zeros for padding and for items without words.
+
+    Raises:
+        UserError: the log has no table of items with words.
+    """
+    try:
+        texts = read_item_texts(log, item_ids)
+    except ValueError as error:
+        raise UserError(f"--text: {error}; leave --text out") from error
+    return torch.from_numpy(np.vstack([np.zeros((1, TEXT_DIM), np.float32), encode_texts(texts)]))
 
 
 def frozen(model: SASRec, shape: BackboneShape, device: torch.device) -> FrozenBase:

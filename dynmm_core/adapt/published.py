@@ -24,9 +24,9 @@ ROWS_PER_BLOCK = 65_536  # of the refresh
 class Published:
     """A version as ranking sees it: a pure function of the base, the serving weights and the frozen activity.
 
-    z, z_base (num_items + 1, latent_dim), z as the base with the active items' rows replaced; adapter holds the averaged
-    weights; score ranks, rankers are the simple models; newest_event_ms is the newest event inside; available_at_ms the
-    first event time that may see it.
+    z, z_base (num_items + 1, latent_dim), z_base as the base alone has it, z with the rows of active and folded-in items
+    replaced; adapter holds the averaged weights; score ranks, rankers are the simple models; newest_event_ms is the newest
+    event inside; available_at_ms the first event time that may see it.
     """
 
     available_at_ms: int
@@ -64,6 +64,7 @@ def refreshed(serving: OnlineAdapter, z_base: Tensor, e_cf: Tensor, rows: Tensor
 @torch.no_grad()
 def publish(
     base: FrozenBase,
+    items: tuple[Tensor, Tensor],
     learners: Learners,
     activity: FrozenActivity,
     state: StreamState,
@@ -71,14 +72,19 @@ def publish(
     publish_delay_ms: int,
     lap: Lap = no_lap,
 ) -> Published:
-    """Freeze what was counted, and refresh every active item's latent with the serving weights."""
+    """Freeze what was counted, and refresh every active item's latent with the serving weights.
+
+    Args:
+        items: (e_cf, z_base) that Eq. 1 starts from, by item, new ones folded in; nobody writes into them any more.
+    """
     serving = learners.adapter.serving
     num_items = len(activity.events) - 1
     rankers, sessions = state.freeze_models(activity.as_of_ms, num_items), state.frozen_sessions(activity.as_of_ms, num_items)
     lap("features")
-    e_cf, z_base = base.item_tables(num_items)
+    e_cf, folded = items
     rows, s_item = (torch.from_numpy(one).to(base.device) for one in (activity.rows, activity.summaries))
-    z = PatchedRows(z_base, rows, refreshed(serving, z_base, e_cf, rows, s_item))
+    z = PatchedRows(folded, rows, refreshed(serving, folded, e_cf, rows, s_item))
+    _, z_base = base.item_tables(num_items)
     adapter = copy.deepcopy(serving)
     score = ServingScore(
         activity.counts,

@@ -5,6 +5,8 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dynmm_core.model.online import OnlineOptions
+
 ModelName = Literal[
     "static", "window_popularity", "decayed_popularity", "sequential_rule", "session_knn", "item_knn", "switch",
     "fine_tune", "periodic_retrain", "lightgcn", "adapted_latents", "adapted",
@@ -20,7 +22,7 @@ class AdaptSettings(BaseModel):
 
     Times in ms. rank_from_ms, rank_to_ms bound the ranked events (None: no bound); events outside are learned from.
     popularity_window_ms, adapter_lr: None takes the bundle's choice. store_every: every so many versions keep their rows.
-    summaries: False hides s_new from the adapter, items and users alike.
+    summaries: False hides s_new from the adapter, items and users alike. online: how the adapter learns.
 
     Of no influence on any result: journal keeps the slides beside the store, so that a restart needs no log;
     rollback_versions is how many of the newest versions keep the trainer state that a rollback to them needs.
@@ -46,5 +48,6 @@ class AdaptSettings(BaseModel):
     threads: int = Field(2, ge=1, le=1_024)
     summaries: bool = True
     adapter_lr: float | None = Field(None, ge=0.0, le=1.0, allow_inf_nan=False)
+    online: OnlineOptions = OnlineOptions()
     journal: bool = False
     rollback_versions: int = Field(200, ge=1)

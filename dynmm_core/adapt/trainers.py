@@ -13,7 +13,8 @@ from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.features import DECAYS, HORIZONS_MS, ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
 from dynmm_core.model.head import REQUEST_STATE_DIM, OnlineHead
 from dynmm_core.model.head_trainer import HeadSettings, HeadTrainer
-from dynmm_core.model.trainer import AdapterTrainer, OnlineSettings
+from dynmm_core.model.online import OnlineSettings
+from dynmm_core.model.trainer import AdapterTrainer
 from dynmm_core.randomness import torch_generator
 
 PAIR_COLUMNS = 5
@@ -46,7 +47,12 @@ def new_learners(
         context_columns: how many columns of the log describe a request;
         head: weights that the head starts from; by default it ranks by popularity.
     """
-    adapter = OnlineAdapter(base.hidden_dim, base.latent_dim, ITEM_SUMMARY_DIM, USER_SUMMARY_DIM)
+    # Without a second modality its two losses are zero, and nothing is built for them.
+    feature_dim = base.text_dim if settings.align_weight or settings.recon_weight else 0
+    adapter = OnlineAdapter(
+        base.hidden_dim, base.latent_dim, ITEM_SUMMARY_DIM, USER_SUMMARY_DIM, share=settings.share_adapter,
+        gate_bias=settings.gate_bias, feature_dim=feature_dim,
+    )  # fmt: skip
     adapter.initialise(torch_generator(seed, 0, "adapter"))
     features = feature_count(len(HORIZONS_MS), DECAYS, PAIR_COLUMNS, context_columns + KINDS)
     started = OnlineHead(features, REQUEST_STATE_DIM)
@@ -55,5 +61,5 @@ def new_learners(
     started.initialise(weight, torch_generator(seed, 0, "head"))
     if head is not None:
         started.load_state_dict(dict(head))
-    head_trainer = HeadTrainer(started.to(base.device), HeadSettings(), seed)
+    head_trainer = HeadTrainer(started.to(base.device), HeadSettings(guard=settings.guard), seed)
     return Learners(AdapterTrainer(adapter.to(base.device), settings, seed), head_trainer)

@@ -17,7 +17,7 @@ from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.bundle import Choices, CutState
 from dynmm_core.model.features import DECAY_STEPS
-from dynmm_core.model.trainer import OnlineSettings
+from dynmm_core.model.online import OnlineSettings
 
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 STABILITY_WEIGHTS = (0.0,)

@@ -13,10 +13,12 @@ class FrozenBase:
 
     Args:
         backbone: trained SASRec, whose items are 1 … ``num_items``; aligner: fitted on its item vectors.
-        device: where the tables lie.
+        device: where the tables lie; e_txt: (m, text_dim) frozen text vectors of items 0 … m - 1, zero for an item without.
     """
 
-    def __init__(self, backbone: SASRec, aligner: BaseAligner, device: torch.device) -> None:
+    def __init__(
+        self, backbone: SASRec, aligner: BaseAligner, device: torch.device, e_txt: Tensor | None = None
+    ) -> None:  # fmt: skip
         self.backbone = backbone.to(device).eval().requires_grad_(False)
         self.aligner = aligner.to(device).requires_grad_(False)
         self.device = device
@@ -26,6 +28,7 @@ class FrozenBase:
         z_base = self.aligner.align_items(e_cf)
         z_base[0] = 0.0
         self._e_cf, self._z_base = e_cf, z_base
+        self._e_txt = None if e_txt is None else e_txt.to(device)
 
     @property
     def hidden_dim(self) -> int:
@@ -36,6 +39,20 @@ class FrozenBase:
     def latent_dim(self) -> int:
         """Width of z and h."""
         return self._z_base.shape[1]
+
+    @property
+    def text_dim(self) -> int:
+        """Width of the text vectors; 0 for a base without."""
+        return 0 if self._e_txt is None else self._e_txt.shape[1]
+
+    def item_text(self, num_items: int) -> Tensor | None:
+        """Return e_txt of items 0 … num_items, zero for those without; None for a base without text."""
+        if self._e_txt is None:
+            return None
+        missing = num_items + 1 - len(self._e_txt)
+        if missing > 0:
+            self._e_txt = torch.cat([self._e_txt, self._e_txt.new_zeros(missing, self.text_dim)])
+        return self._e_txt[: num_items + 1]
 
     def item_tables(self, num_items: int) -> tuple[Tensor, Tensor]:
         """Return (e_cf, z_base) of items 0 … num_items, zero for padding and for items the base does not know."""

@@ -24,6 +24,7 @@ from dynmm_core.model.sasrec import SASRec
 BUNDLE_SCHEMA_VERSION = 2
 _MANIFEST = "bundle.json"
 _HEAD = "head.safetensors"
+_TEXT = "text.safetensors"
 _CONTEXT = "context."
 
 
@@ -129,7 +130,8 @@ class Bundle:
         backbone.load_state_dict(weights)
         aligner = BaseAligner(self.shape.hidden_dim, self.shape.latent_dim)
         aligner.load_state_dict(load_file(self.path / "aligner.safetensors"))
-        return FrozenBase(backbone, aligner, device)
+        text = load_file(self.path / _TEXT)["e_txt"] if (self.path / _TEXT).is_file() else None
+        return FrozenBase(backbone, aligner, device, text)
 
     def head(self) -> dict[str, torch.Tensor] | None:
         """Load the weights that the online head starts from; None in a bundle without."""
@@ -154,14 +156,15 @@ def new_backbone(shape: BackboneShape, num_items: int) -> SASRec:
 
 def save_bundle(
     path: Path, backbone: SASRec, aligner: BaseAligner, cut: CutState, facts: Mapping[str, Any], trials: list[dict[str, Any]],
-    head: Mapping[str, torch.Tensor] | None = None,
+    head: Mapping[str, torch.Tensor] | None = None, e_txt: torch.Tensor | None = None,
 ) -> Bundle:  # fmt: skip
     """Write a bundle to ``path``, which appears only when it is complete.
 
     Args:
         facts: the manifest's own fields: dataset, dataset_fingerprint, cut_row, cut_time_ms, newest_event_ms, seed,
             shape, choices, context, and costly if those models were tuned. head: weights that the online head starts from, if it
-            learned on the tail.
+            learned on the tail;
+        e_txt: (num_items + 1, text_dim) text vectors of the base's items.
     """
     scratch = path.with_name(path.name + ".partial")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -170,6 +173,8 @@ def save_bundle(
     save_file(_contiguous(aligner), scratch / "aligner.safetensors")
     if head is not None:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in head.items()}, scratch / _HEAD)
+    if e_txt is not None:
+        save_file({"e_txt": e_txt.contiguous()}, scratch / _TEXT)
     for kind, ids in (("items", cut.item_ids), ("users", cut.user_ids)):
         feather.write_feather(pa.table({"id": pa.array(ids, pa.string())}), scratch / f"{kind}.arrow", compression="zstd")
     events = {

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dynmm_core.model.averaging import average_into
+from dynmm_core.model.guard import SANE_LOSS, HeldOut, has_risen, is_sound, split_held_out, weights_of
 from dynmm_core.model.head import OnlineHead
 from dynmm_core.model.snapshot import Snapshot, all_finite
 from dynmm_core.randomness import torch_generator
@@ -44,6 +45,10 @@ class HeadExamples:
         whole, of_user, of_draw = (torch.zeros(width, device=device) for width in widths)
         return cls(whole.half(), of_user, of_draw)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Every array by its name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @classmethod
     def joined(cls, parts: Sequence["HeadExamples"]) -> "HeadExamples":
         """All of ``parts``, of one width, one behind the other."""
@@ -56,6 +61,7 @@ class HeadSettings:
 
     A slide gives one step per ``examples_per_step`` new examples, never fewer than ``least_steps`` nor more than ``most_steps``.
     ``kept_per_slide`` examples of a slide go into the memory, which holds those of the newest slides up to ``capacity``.
+    ``guard``, ``held_out_events`` and ``max_step_rms`` are those of OnlineOptions.
     """
 
     linear_lr: float = 1e-2
@@ -68,6 +74,9 @@ class HeadSettings:
     capacity: int = 2_048
     clip_norm: float = 1.0
     ema_decay: float = 0.99
+    guard: bool = True
+    held_out_events: int = 200
+    max_step_rms: float = 0.5
 
     def steps(self, examples: int) -> int:
         """Steps over a slide with so many new examples."""
@@ -90,20 +99,28 @@ class HeadTrainer:
             [{"params": linear, "lr": settings.linear_lr}, {"params": rest, "lr": settings.mlp_lr}], weight_decay=0.0
         )
         self._memory: deque[tuple[int, HeadExamples]] = deque()
+        self.held_out: HeldOut[HeadExamples] = HeldOut("head-held-out.safetensors", settings.held_out_events, HeadExamples)
         self.updates = 0
 
     def learn(self, examples: HeadExamples, slide_end_ms: int) -> bool:
         """Learn from one slide and remember some of it; return False if the update was rejected and everything went back.
 
-        An update is rejected when a loss or a weight is not finite.
+        An update is rejected for the same reasons as one of AdapterTrainer.
         """
+        if len(examples) and self.settings.guard:
+            examples = self._held_back(examples, slide_end_ms)
         if not len(examples):
             return True
-        before, updates = Snapshot(self.head, self.serving, self._optimiser), self.updates
+        before, updates, weights = Snapshot(self.head, self.serving, self._optimiser), self.updates, weights_of(self.head)
+        held = self.held_out.events()
+        losses = None if held is None else self._losses(held)
         generator = torch_generator(self.seed, slide_end_ms, "head")
         batch = HeadExamples.joined([examples, *self._rehearsed(generator)])
-        steps = self.settings.steps(len(examples))
-        accepted = all_finite([self._step(batch) for _ in range(steps)], self.head)
+        taken = [self._step(batch) for _ in range(self.settings.steps(len(examples)))]
+        accepted = all_finite(taken, self.head)
+        accepted = accepted and is_sound(self.head, weights, self.settings.max_step_rms if self.settings.guard else float("inf"))
+        if accepted and held is not None and losses is not None:
+            accepted = not has_risen(losses, self._losses(held))
         if accepted:
             self._remember(examples, slide_end_ms, generator)
         else:
@@ -119,10 +136,27 @@ class HeadTrainer:
             if not self._step(batch).isfinite():
                 raise FloatingPointError("head: its loss is not finite")
 
+    def _held_back(self, examples: HeadExamples, slide_end_ms: int) -> HeadExamples:
+        """Hold some examples out for the guard; return the others."""
+        generator = torch_generator(self.seed, slide_end_ms, "head-held-out")
+        rows, held = split_held_out(len(examples), self.settings.held_out_events, generator)
+        events = examples.rows(held)
+        self.held_out.add(slide_end_ms, events.rows((self._losses(events) < SANE_LOSS).nonzero().squeeze(1)))
+        return examples.rows(rows)
+
+    @torch.no_grad()
+    def _losses(self, examples: HeadExamples) -> Tensor:
+        return self._softmax(examples)
+
+    def _softmax(self, batch: HeadExamples) -> Tensor:
+        """The loss of each example (n,)."""
+        scores = self.head(batch.features.float(), batch.state) - batch.log_q
+        first = torch.zeros(len(batch), dtype=torch.long, device=scores.device)
+        return F.cross_entropy(scores, first, reduction="none")
+
     def _step(self, batch: HeadExamples) -> Tensor:
         """Take one step and return its loss, which nobody has waited for."""
-        scores = self.head(batch.features.float(), batch.state) - batch.log_q
-        loss = F.cross_entropy(scores, torch.zeros(len(batch), dtype=torch.long, device=scores.device))
+        loss = self._softmax(batch).mean()
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.head.parameters(), self.settings.clip_norm)
@@ -146,7 +180,7 @@ class HeadTrainer:
 
     def to_bytes(self) -> dict[str, bytes]:
         """Return the complete state: raw and averaged weights, optimiser moments, updates, and the memory slide by slide."""
-        state = self._weights()
+        state = {**self._weights(), **self.held_out.to_bytes()}
         for slide_end_ms, part in self._memory:
             tensors = {field.name: getattr(part, field.name).contiguous() for field in fields(part)}
             state[f"head-memory-{slide_end_ms}.safetensors"] = save_tensors(tensors)
@@ -155,6 +189,7 @@ class HeadTrainer:
     def from_bytes(self, state: dict[str, bytes]) -> None:
         """Restore what :meth:`to_bytes` returned."""
         self._restore(state)
+        self.held_out.from_bytes(state, next(self.head.parameters()).device)
         prefix, suffix = "head-memory-", ".safetensors"
         ends = sorted(int(name.removeprefix(prefix).removesuffix(suffix)) for name in state if name.startswith(prefix))
         parts = [load_tensors(state[f"{prefix}{end}{suffix}"]) for end in ends]

@@ -1,4 +1,4 @@
-"""The losses of Eq. 2 and Eq. 3: ranking by full or sampled softmax, stability in closed form."""
+"""The losses of Eq. 2 and Eq. 3: ranking, stability in closed form, alignment and reconstruction of modalities."""
 
 import math
 
@@ -58,11 +58,21 @@ def sampled_softmax_loss(
         negative_log_q: (K,) log-probability of each negative under the sampler.
     """
     assert states.shape == positives.shape and negatives.shape[1] == states.shape[1]
-    positive = (states * positives).sum(1, keepdim=True)
-    negative = states @ negatives.T - (negative_log_q + math.log(len(negatives)))[None, :]
-    negative = negative.masked_fill(positive_ids[:, None] == negative_ids[None, :], float("-inf"))
-    logits = torch.cat([positive, negative], dim=1)
-    return F.cross_entropy(logits, torch.zeros(len(states), dtype=torch.long, device=states.device))
+    same = positive_ids[:, None] == negative_ids[None, :]
+    return sampled_softmax_rows((states * positives).sum(1), states @ negatives.T, negative_log_q[None, :], same).mean()
+
+
+def sampled_softmax_rows(positive: Tensor, negative: Tensor, log_q: Tensor, same: Tensor) -> Tensor:
+    """Return the sampled-softmax loss of each row (n,) from scores; see :func:`sampled_softmax_loss`.
+
+    Args:
+        positive: (n,); negative: (n, k); log_q: (n, k) or (1, k) log-probability of each draw;
+        same: (n, k) whether a negative is the row's positive.
+    """
+    negative = (negative - (log_q + math.log(negative.shape[1]))).masked_fill(same, float("-inf"))
+    logits = torch.cat([positive[:, None], negative], dim=1)
+    first = torch.zeros(len(positive), dtype=torch.long, device=positive.device)
+    return F.cross_entropy(logits, first, reduction="none")
 
 
 def bpr_loss(states: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
@@ -70,7 +80,18 @@ def bpr_loss(states: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
 
     ``Paper: Eq. (3)`` (L_rank, the alternative); source: Rendle et al., 2009.
     """
-    return -F.logsigmoid((states * (positives - negatives)).sum(1)).mean()
+    positive, negative = (states * positives).sum(1), (states * negatives).sum(1)
+    return bpr_rows(positive, negative[:, None], torch.zeros_like(negative[:, None], dtype=torch.bool)).mean()
+
+
+def bpr_rows(positive: Tensor, negative: Tensor, same: Tensor) -> Tensor:
+    """Return the BPR loss of each row (n,), a mean over its negatives; 0 for a row without any.
+
+    Args:
+        positive: (n,); negative: (n, k) scores; same: (n, k) whether a negative is the row's positive.
+    """
+    kept = (~same).to(negative.dtype)
+    return (F.softplus(negative - positive[:, None]) * kept).sum(1) / kept.sum(1).clamp(min=1.0)
 
 
 def bce_loss(states: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
@@ -89,3 +110,30 @@ def stability_loss(latents: Tensor, base: Tensor, sigma: float = 1.0) -> Tensor:
     if sigma <= 0:
         raise ValueError(f"stability_loss: sigma is {sigma}; it must be above 0")
     return (latents - base).square().sum(1).mean() / (2.0 * sigma**2)
+
+
+def alignment_loss(latents: Tensor, others: Tensor, present: Tensor, temperature: float = 0.1) -> Tensor:
+    """Return the symmetric InfoNCE between two modalities' latents of the same items, mean over those ``present`` in both.
+
+    Cosine similarities over ``temperature``; the other items of the batch are the negatives; 0 where fewer than two items
+    are present. ``Paper: Eq. (3)`` (L_align); source: van den Oord et al., 2018.
+
+    Args:
+        latents, others: (n, d); present: (n,) whether both modalities are there.
+    """
+    rows = present.nonzero().squeeze(1)
+    if len(rows) < 2:
+        return latents.sum() * 0.0
+    similarity = F.normalize(latents[rows], dim=1) @ F.normalize(others[rows], dim=1).T / temperature
+    own = torch.arange(len(rows), device=rows.device)
+    return 0.5 * (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own))
+
+
+def reconstruction_loss(decoded: Tensor, features: Tensor, present: Tensor) -> Tensor:
+    """Return ‖decoded − features/‖features‖‖² (n, f), mean over the items ``present`` (n,); 0 where there is none.
+
+    ``Paper: Eq. (3)`` (L_recon, one modality).
+    """
+    errors = (decoded - F.normalize(features, dim=1)).square().sum(1)
+    weight = present.to(errors.dtype)
+    return (errors * weight).sum() / weight.sum().clamp(min=1.0)

@@ -1,10 +1,9 @@
-"""The online trainer: a few ranking steps per slide on the adapter alone, an average of its weights for serving."""
+"""The online trainer: a few steps of Eq. 3 per slide on the adapter alone, an average of its weights for serving."""
 
 import copy
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -13,138 +12,193 @@ from torch import Tensor
 
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.averaging import average_into
-from dynmm_core.model.losses import sampled_softmax_loss, stability_loss
-from dynmm_core.model.patched import PatchedRows
+from dynmm_core.model.consolidation import ElasticWeights, diagonal_fisher
+from dynmm_core.model.examples import Examples, KeptEvents, kept_losses, refreshed_items
+from dynmm_core.model.guard import SANE_LOSS, HeldOut, has_risen, is_sound, put_weights, split_held_out, weights_of
+from dynmm_core.model.losses import bpr_rows, sampled_softmax_loss, stability_loss
+from dynmm_core.model.online import OnlineSettings
+from dynmm_core.model.reservoir import Reservoir
 from dynmm_core.model.snapshot import Snapshot, all_finite
 from dynmm_core.randomness import torch_generator
 
-Regulariser = Callable[[OnlineAdapter], Tensor]
-
-
-@dataclass(frozen=True)
-class Examples:
-    """The training events of one slide, in canonical order, with the features frozen at the end of the slide before.
-
-    Users, one row per event: h_base (n, latent_dim), r_u (n, hidden_dim), s_user (n, user_summary_dim). Items, one row per
-    ``item_idx`` of the catalogue at that moment: z_base (m, latent_dim), e_cf (m, hidden_dim), s_item (m, item_summary_dim),
-    active (m,) whether Eq. 1 applies, negative_q (m,) the probability of being drawn as a negative, 0 for padding.
-    positives (n,) are item indices.
-    """
-
-    h_base: Tensor
-    r_u: Tensor
-    s_user: Tensor
-    z_base: Tensor
-    e_cf: Tensor
-    s_item: Tensor | PatchedRows
-    active: Tensor
-    positives: Tensor
-    negative_q: Tensor
-
-
-@dataclass(frozen=True)
-class OnlineSettings:
-    """How the adapter learns online; chosen on the pre-training tail where it says so.
-
-    learning_rate and stability_weight (λ_s) are chosen; batch_size, max_steps, negatives, clip_norm, ema_decay fixed.
-    A slide is learned from whole: in batches of batch_size, or larger ones where that would take more than max_steps.
-    """
-
-    learning_rate: float
-    stability_weight: float
-    batch_size: int = 256
-    max_steps: int = 16
-    negatives: int = 512
-    clip_norm: float = 1.0
-    ema_decay: float = 0.99
-
-
-def refreshed_items(adapter: OnlineAdapter, z_base: Tensor, e_cf: Tensor, s_item: Tensor, active: Tensor) -> Tensor:
-    """Return z (m, latent_dim): Eq. 1 where an item is ``active``, the base latent where nothing recent speaks of it."""
-    return torch.where(active[:, None], adapter.item(z_base, e_cf, s_item), z_base)
+FISHER_EVENTS = 64
 
 
 class AdapterTrainer:
     """Learns the adapter slide by slide; its whole state goes to bytes and back.
 
     Args:
-        adapter: freshly initialised weights; seed: names every draw together with the slide;
-        regularisers: further terms on the weights, the seam for elastic weight consolidation.
+        adapter: freshly initialised weights; seed: names every draw together with the slide.
     """
 
-    def __init__(
-        self, adapter: OnlineAdapter, settings: OnlineSettings, seed: int, regularisers: tuple[Regulariser, ...] = ()
-    ) -> None:
-        self.adapter, self.settings, self.seed, self.regularisers = adapter, settings, seed, regularisers
+    def __init__(self, adapter: OnlineAdapter, settings: OnlineSettings, seed: int) -> None:
+        self.adapter, self.settings, self.seed = adapter, settings, seed
         self.serving = copy.deepcopy(adapter).requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(adapter.parameters(), lr=settings.learning_rate, weight_decay=0.0)
+        second = [] if adapter.second is None else list(adapter.second.parameters())
+        sides = [one for one in adapter.parameters() if all(one is not other for other in second)]
+        groups: list[dict[str, Any]] = [{"params": sides}]
+        if second:
+            groups.append({"params": second, "lr": settings.projector_lr})
+        self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
         self.updates = 0
+        self.reservoir = Reservoir(settings.replay_capacity) if settings.replay_capacity else None
+        self.elastic = ElasticWeights(adapter, settings.ewc_decay) if settings.ewc_weight else None
+        self.held_out: HeldOut[KeptEvents] = HeldOut("held-out.safetensors", settings.held_out_events, KeptEvents)
 
-    def learn(self, examples: Examples, slide_end_ms: int, rehearsed: Sequence[Examples] = ()) -> bool:
-        """Learn from one slide; return False if the update was rejected and everything went back to before it.
+    def learn(self, examples: Examples, slide_end_ms: int) -> bool:
+        """Learn from one slide; return False if the update was rejected and all that was learned went back to before it.
 
-        An update is rejected when a loss or a weight is not finite.
-
-        Args:
-            rehearsed: earlier examples with the features of their own time, learned from after the new ones; the seam
-                for a replay buffer.
+        Rejected is an update that leaves a loss or a weight not finite, that moves the weights further than
+        ``max_step_rms``, or after which the held-out events of the last slides have a clearly higher loss. The held-out
+        events themselves stay: else a guard that rejects would judge by the same past for ever.
         """
         if len(examples.positives) == 0 or self.settings.learning_rate == 0.0:
             return True
-        before, updates = Snapshot(self.adapter, self.serving, self.optimiser), self.updates
-        generator = torch_generator(self.seed, slide_end_ms, "learn")
-        losses: list[Tensor] = []
-        for part in (examples, *rehearsed):
-            order = torch.randperm(len(part.positives), generator=generator)
-            # A large slide takes larger batches, not fewer of its events.
-            size = max(self.settings.batch_size, math.ceil(len(order) / self.settings.max_steps))
-            losses += [self._step(part, rows, generator) for rows in torch.split(order, size)]
-        if all_finite(losses, self.adapter):
+        rows = self._held_back(examples, slide_end_ms)
+        if not len(rows):
             return True
-        before.restore()
-        self.updates = updates
-        return False
+        before, updates, weights = Snapshot(self.adapter, self.serving, self.optimiser), self.updates, weights_of(self.adapter)
+        held = self.held_out.events()
+        losses = None if held is None else self._losses(held, examples)
+        sound = self._steps(examples, rows, slide_end_ms) and is_sound(self.adapter, weights, self._bound())
+        if sound and self.settings.guard and held is not None and losses is not None:
+            sound = not has_risen(losses, self._losses(held, examples))
+        if not sound:
+            before.restore()
+            self.updates = updates
+            return False
+        self._remember(examples, rows, slide_end_ms)
+        return True
 
-    def _step(self, examples: Examples, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def _bound(self) -> float:
+        # An infinite bound still refuses weights that are not finite.
+        return self.settings.max_step_rms if self.settings.guard else float("inf")
+
+    def _draws(self, slide_end_ms: int, purpose: str) -> torch.Generator:
+        return torch_generator(self.seed, slide_end_ms, purpose)
+
+    def _held_back(self, examples: Examples, slide_end_ms: int) -> Tensor:
+        """Hold some events out for the guard; return the rows that are left to learn from."""
+        if not self.settings.guard:
+            return torch.arange(len(examples.positives))
+        generator = self._draws(slide_end_ms, "held-out")
+        rows, held = split_held_out(len(examples.positives), self.settings.held_out_events, generator)
+        events = KeptEvents.of(examples, held, self.settings.kept_negatives, generator)
+        # A broken event would blind the guard, or have it reject for as long as it is kept.
+        sane = (self._losses(events, examples) < SANE_LOSS).nonzero().squeeze(1)
+        self.held_out.add(slide_end_ms, events.rows(sane))
+        return rows
+
+    @torch.no_grad()
+    def _losses(self, kept: KeptEvents, examples: Examples) -> Tensor:
+        return kept_losses(self.adapter, kept, examples.z_base, examples.e_cf, self.settings.ranking)
+
+    def _steps(self, examples: Examples, rows: Tensor, slide_end_ms: int) -> bool:
+        """Learn from ``rows`` in batches, each beside its share of rehearsed events; return whether every loss was finite."""
+        generator = self._draws(slide_end_ms, "learn")
+        rows = rows[torch.randperm(len(rows), generator=generator)]
+        # A large slide takes larger batches, not fewer of its events.
+        batches = torch.split(rows, max(self.settings.batch_size, math.ceil(len(rows) / self.settings.max_steps)))
+        rehearsed = self._rehearsed(len(rows), len(batches), slide_end_ms)
+        losses = [self._step(examples, batch, kept, generator) for batch, kept in zip(batches, rehearsed, strict=True)]
+        return all_finite(losses, self.adapter)
+
+    def _rehearsed(self, events: int, batches: int, slide_end_ms: int) -> list[KeptEvents | None]:
+        drawn = None
+        if self.reservoir is not None:
+            wanted = math.ceil(events * self.settings.replay_share)
+            drawn = self.reservoir.draw(wanted, self._draws(slide_end_ms, "rehearse"))
+        if drawn is None:
+            return [None] * batches
+        return [drawn.rows(part) for part in torch.arange(len(drawn)).tensor_split(batches)]
+
+    def _step(self, examples: Examples, rows: Tensor, kept: KeptEvents | None, generator: torch.Generator) -> Tensor:
         """Take one step and return its loss, which nobody has waited for."""
-        drawn = torch.multinomial(examples.negative_q, self.settings.negatives, replacement=True, generator=generator)
-        table, index = torch.unique(torch.cat([examples.positives[rows], drawn]), return_inverse=True)
-        z_base = examples.z_base[table]
-        z = refreshed_items(self.adapter, z_base, examples.e_cf[table], examples.s_item[table], examples.active[table])
-        h_base = examples.h_base[rows]
-        h = self.adapter.user(h_base, examples.r_u[rows], examples.s_user[rows])
-        positive, negative = index[: len(rows)], index[len(rows) :]
-        log_q = examples.negative_q[drawn].log().to(h.device)
-        positive_ids, negative_ids = examples.positives[rows].to(h.device), drawn.to(h.device)
-        loss = sampled_softmax_loss(h, z[positive], z[negative], positive_ids, negative_ids, log_q)
-        if self.settings.stability_weight:
-            loss = loss + self.settings.stability_weight * (stability_loss(z, z_base) + stability_loss(h, h_base))
-        for regulariser in self.regularisers:
-            loss = loss + regulariser(self.adapter)
+        loss = self._loss(examples, rows, kept, generator)
+        if self.elastic is not None:
+            loss = loss + self.settings.stability_weight * self.settings.ewc_weight * self.elastic.penalty(self.adapter)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), self.settings.clip_norm)
         self.optimiser.step()
         self.updates += 1
-        average_into(self.serving, self.adapter, self.updates, self.settings.ema_decay)
+        average_into(self.serving, self.adapter, self.updates, self.settings.ema_decay, warmup=self.settings.ema_warmup)
         return loss.detach()
 
+    def _loss(self, examples: Examples, rows: Tensor, kept: KeptEvents | None, generator: torch.Generator) -> Tensor:
+        """The sum of Eq. 3 over one batch, but for the weights' own term."""
+        settings = self.settings
+        drawn = torch.multinomial(examples.negative_q, settings.negatives, replacement=True, generator=generator)
+        table, index = torch.unique(torch.cat([examples.positives[rows], drawn]), return_inverse=True)
+        z_base, e_cf = examples.z_base[table], examples.e_cf[table]
+        z = refreshed_items(self.adapter, z_base, e_cf, examples.s_item[table], examples.active[table])
+        h_base = examples.h_base[rows]
+        h = self.adapter.user(h_base, examples.r_u[rows], examples.s_user[rows])
+        positive, negative = index[: len(rows)], index[len(rows) :]
+        if settings.ranking == "bpr":
+            column = negative[torch.arange(len(rows)) % len(negative)]
+            same = (column == positive).to(h.device)
+            loss = bpr_rows((h * z[positive]).sum(1), (h * z[column]).sum(1)[:, None], same[:, None]).mean()
+        else:
+            log_q = examples.negative_q[drawn].log().to(h.device)
+            ids = examples.positives[rows].to(h.device), drawn.to(h.device)
+            loss = sampled_softmax_loss(h, z[positive], z[negative], *ids, log_q)
+        if kept is not None and len(kept):
+            rehearsed = kept_losses(self.adapter, kept, examples.z_base, examples.e_cf, settings.ranking).mean()
+            loss = loss.lerp(rehearsed, len(kept) / (len(kept) + len(rows)))
+        if settings.stability_weight:
+            loss = loss + settings.stability_weight * (stability_loss(z, z_base) + stability_loss(h, h_base))
+        if self.adapter.second is not None and examples.e_txt is not None:
+            aligned, rebuilt = self.adapter.second.losses(z, e_cf, examples.e_txt[table])
+            loss = loss + settings.align_weight * aligned + settings.recon_weight * rebuilt
+        return loss
+
+    def _remember(self, examples: Examples, rows: Tensor, slide_end_ms: int) -> None:
+        """After an accepted update: what it taught goes into the replay buffer and the Fisher."""
+        negatives = self.settings.kept_negatives
+        if self.reservoir is not None:
+            generator = self._draws(slide_end_ms, "reservoir")
+            chosen, slots = self.reservoir.choose(len(rows), generator)
+            self.reservoir.put(slots, KeptEvents.of(examples, rows[chosen], negatives, generator))
+        if self.elastic is not None:
+            generator = self._draws(slide_end_ms, "fisher")
+            some = rows[torch.randperm(len(rows), generator=generator)[:FISHER_EVENTS]]
+            kept = KeptEvents.of(examples, some, negatives, generator)
+            losses = kept_losses(self.adapter, kept, examples.z_base, examples.e_cf, self.settings.ranking)
+            self.elastic.consolidate(self.adapter, diagonal_fisher(losses, self.adapter))
+
     def to_bytes(self) -> dict[str, bytes]:
-        """Return the complete state: raw and averaged weights, optimiser moments, number of updates."""
+        """Return the complete state: weights and average, moments, updates, Fisher, replay buffer, held-out events."""
+        state = {**self._learned_state(), **self.held_out.to_bytes()}
+        if self.elastic is not None:
+            state["ewc.safetensors"] = self.elastic.to_bytes()
+        return {**state, **(self.reservoir.to_bytes() if self.reservoir is not None else {})}
+
+    def from_bytes(self, state: dict[str, bytes]) -> None:
+        """Restore what :meth:`to_bytes` returned."""
+        self._restore(state)
+        device = next(self.adapter.parameters()).device
+        self.held_out.from_bytes(state, device)
+        if self.elastic is not None:
+            self.elastic.from_bytes(state["ewc.safetensors"])
+        if self.reservoir is not None:
+            self.reservoir.from_bytes(state, device)
+
+    def _learned_state(self) -> dict[str, bytes]:
+        """What the steps change; Fisher and replay buffer change only once they are accepted."""
         moments: dict[str, Tensor] = {}
         for index, state in self.optimiser.state_dict()["state"].items():
             moments |= {f"{index}.{name}": value.contiguous() for name, value in state.items()}
         return {
-            "adapter.safetensors": save_tensors(_contiguous(self.adapter)),
-            "serving.safetensors": save_tensors(_contiguous(self.serving)),
+            "adapter.safetensors": save_tensors(weights_of(self.adapter)),
+            "serving.safetensors": save_tensors(weights_of(self.serving)),
             "optimiser.safetensors": save_tensors(moments),
             "trainer.json": json.dumps({"updates": self.updates}).encode(),
         }
 
-    def from_bytes(self, state: dict[str, bytes]) -> None:
-        """Restore what :meth:`to_bytes` returned."""
-        self.adapter.load_state_dict(load_tensors(state["adapter.safetensors"]))
-        self.serving.load_state_dict(load_tensors(state["serving.safetensors"]))
+    def _restore(self, state: dict[str, bytes]) -> None:
+        put_weights(self.adapter, load_tensors(state["adapter.safetensors"]))
+        put_weights(self.serving, load_tensors(state["serving.safetensors"]))
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in load_tensors(state["optimiser.safetensors"]).items():
             index, name = key.split(".", 1)
@@ -152,7 +206,3 @@ class AdapterTrainer:
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
         self.updates = int(json.loads(state["trainer.json"])["updates"])
-
-
-def _contiguous(module: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.errors import UserError
+from dynmm_core.model.online import OnlineOptions
 from dynmm_core.quantities import parse_duration_ms, parse_time_ms
 from flows.kafka.settings import KafkaSettings
 from flows.live.config import FlowKind, LiveConfig
@@ -257,7 +258,13 @@ def _adapt(given: dict[str, Any], plain: LiveConfig) -> AdaptSettings:
         if name in given:
             chosen[f"{name}_ms"] = _duration(name, given[name])
     bundle = Bundle.load(Path(given["bundle"]))
-    causes = {**chosen, "bundle": bundle.hash, **plain.stream.model_dump(include={"slide_ms", "max_train_events"})}
+    online = OnlineOptions().model_dump()
+    causes = {
+        **chosen,
+        "bundle": bundle.hash,
+        "online": online,
+        **plain.stream.model_dump(include={"slide_ms", "max_train_events"}),
+    }
     return AdaptSettings(
         bundle=Path(given["bundle"]), run_dir=Path(given["out"]), run_name=plain.stream.run, slide_ms=plain.stream.slide_ms,
         config_hash=hashlib.sha256(json.dumps(causes, sort_keys=True).encode()).hexdigest(),

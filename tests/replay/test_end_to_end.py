@@ -218,7 +218,9 @@ def test_features_that_are_not_frozen_are_caught_by_poisoning(
         state.observe(slide)
         known = max(loop.num_items, int(slide.item_idx.max()))
         peeked = state.counters.freeze(slide.slide_end_ms, known, summaries=True)
-        version = publish(loop.base, loop.learners, peeked, state, loop.newest_event_ms, -peeked.as_of_ms)
+        version = publish(
+            loop.base, loop.folded_items.tables(known), loop.learners, peeked, state, loop.newest_event_ms, -peeked.as_of_ms
+        )
         loop.published = deque([version])
         return frozen_step(loop, slide)
 
@@ -259,7 +261,9 @@ def test_the_poison_reaches_what_comes_after_it(tiny: Tiny, tmp_path: Path) -> N
 
 
 def test_without_learning_and_summaries_adapted_equals_static(tiny: Tiny, tmp_path: Path) -> None:
-    models = tiny.replay(tmp_path / "run", {**OPTIONS, "adapter_lr": 0.0, "summaries": False}).metrics["models"]
+    models = tiny.replay(
+        tmp_path / "run", {**OPTIONS, "adapter_lr": 0.0, "summaries": False, "online": {"fold_in": False}}
+    ).metrics["models"]
 
     static, adapted = ({**models[name], "staleness_ms": None} for name in ("static", "adapted_latents"))
     assert adapted == static

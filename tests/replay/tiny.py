@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import torch
 
 from dynmm_core.adapt.baseline_tuning import GRIDS
-from dynmm_core.adapt.pretrain import frozen, read_cut
+from dynmm_core.adapt.pretrain import frozen, read_cut, text_vectors
 from dynmm_core.datasets.checked import Options
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.datasets.prepared import PreparedLog
@@ -59,7 +59,9 @@ def prepare_tiny(folder: Path, events: dict[str, np.ndarray]) -> PreparedLog:
     return PreparedLog.open(folder / "data")
 
 
-def bundle_tiny(log: PreparedLog, out: Path, epochs: int = 2, with_context: bool = False, costly: bool = False) -> None:
+def bundle_tiny(
+    log: PreparedLog, out: Path, epochs: int = 2, with_context: bool = False, costly: bool = False, with_text: bool = False
+) -> None:
     """Train a tiny base for a few passes and bundle it with fixed choices, as pre-training would after many trials."""
     torch.set_num_threads(1)
     cut, context = read_cut(log, with_context)
@@ -91,4 +93,5 @@ def bundle_tiny(log: PreparedLog, out: Path, epochs: int = 2, with_context: bool
     if costly:
         facts["costly"] = COSTLY
     base = frozen(model, SHAPE, torch.device("cpu"))
-    save_bundle(out, base.backbone, base.aligner, cut, facts, [])
+    e_txt = text_vectors(log, cut.item_ids) if with_text else None
+    save_bundle(out, base.backbone, base.aligner, cut, facts, [], e_txt=e_txt)

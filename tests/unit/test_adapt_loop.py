@@ -20,8 +20,8 @@ from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.bundle import Choices, CutState
 from dynmm_core.model.features import DECAYS
+from dynmm_core.model.online import OnlineSettings
 from dynmm_core.model.sasrec import SASRec
-from dynmm_core.model.trainer import OnlineSettings
 from dynmm_core.randomness import torch_generator
 
 HOUR_MS = 3_600_000
@@ -54,7 +54,7 @@ def loop_over(log: CutState, rate: float = 1e-2, **changes: object) -> AdaptLoop
     settings = LoopSettings(
         models=MODELS, history="event", publish_delay_ms=0, rank_from_ms=None, rank_to_ms=None,
         keep_consumed=True, summaries=True, base_users=BASE_USERS, base_items=BASE_ITEMS,
-        base_newest_ms=int(log.event_time_ms[CUT - 1]),
+        base_newest_ms=int(log.event_time_ms[CUT - 1]), fold_in=True,
     )  # fmt: skip
     settings = replace(settings, **changes)  # type: ignore[arg-type]
     learners = new_learners(base, OnlineSettings(learning_rate=rate, stability_weight=1e-3), seed=1, context_columns=1)
@@ -83,7 +83,7 @@ def total(rows: list[WindowRow], model: str, metric: str = "ndcg@10", stratum: s
 
 
 def test_without_learning_and_without_summaries_adapted_is_static_exactly() -> None:
-    rows = run(stream(), rate=0.0, summaries=False)
+    rows = run(stream(), rate=0.0, summaries=False, fold_in=False)
     by_model = {
         m: [(r.window_start_ms, r.stratum, r.n, r.sums) for r in rows if r.model == m] for m in ("static", "adapted_latents")
     }
@@ -130,7 +130,15 @@ def test_a_seeded_leak_is_caught_by_poisoning(monkeypatch: pytest.MonkeyPatch) -
         state = copy.deepcopy(self.state)
         state.observe(slide)
         activity = state.counters.freeze(slide.slide_end_ms, self.num_items)
-        self.published[-1] = publish(self.base, self.learners, activity, state, self.newest_event_ms, -slide.slide_end_ms)
+        self.published[-1] = publish(
+            self.base,
+            self.folded_items.tables(self.num_items),
+            self.learners,
+            activity,
+            state,
+            self.newest_event_ms,
+            -slide.slide_end_ms,
+        )
         return original(self, slide)
 
     original = AdaptLoop._requests
@@ -189,6 +197,20 @@ def test_staleness_grows_with_the_publish_delay() -> None:
     fresh, delayed = run(log), run(log, publish_delay_ms=3 * HOUR_MS)
     assert staleness(fresh, "adapted") < staleness(delayed, "adapted") < staleness(delayed, "static")
     assert staleness(fresh, "static") == staleness(delayed, "static")
+
+
+def test_after_a_rejected_update_what_was_learned_is_as_before_and_counts_go_on() -> None:
+    log = stream()
+    first, second, *_ = slides(log, CUT)
+    loop = loop_over(log, rate=1.0)
+    learner = loop.learners.adapter
+    before, events = learner.to_bytes(), loop.activity.events.copy()
+    assert not loop.step(first).update_accepted
+    for name in ("adapter.safetensors", "serving.safetensors", "optimiser.safetensors", "trainer.json", "replay.json"):
+        assert learner.to_bytes()[name] == before[name]
+    assert loop.activity.events.sum() == events.sum() + len(first.item_idx)
+    (request,) = loop._requests(second)
+    assert request.published.activity.as_of_ms == first.slide_end_ms
 
 
 def test_consumed_items_are_no_candidates_but_a_target_consumed_before_is_ranked() -> None:

@@ -1,6 +1,7 @@
 """The online head: what it starts as, that it learns, what it remembers, and that nothing of it is lost in bytes."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,13 +79,35 @@ def test_the_memory_holds_the_newest_slides_and_unchanged_parts_stay_the_same_by
 
 
 def test_an_update_that_is_not_finite_is_rejected_and_leaves_nothing_behind() -> None:
-    learner = trainer()
+    learner = trainer(guard=False)
     learner.learn(examples(50), 0)
     before, broken = learner.to_bytes(), examples(50, 1)
     broken.features[3, 2, 1] = torch.inf
     assert not learner.learn(broken, 1)
     assert learner.to_bytes() == before
     assert learner.learn(examples(50, 2), 2)
+
+
+def test_a_finite_update_that_the_held_out_examples_disprove_is_rejected() -> None:
+    learner = trainer(held_out_events=40)
+    for slide in range(10):
+        assert learner.learn(examples(100, slide), slide)
+    before = learner.to_bytes()
+    turned = examples(100, 11)
+    # Whoever was the positive is made the worst candidate.
+    turned = HeadExamples(-turned.features * 8, turned.state, turned.log_q)
+    for group in learner._optimiser.param_groups:
+        group["lr"] = 2.0
+    learner.settings = replace(learner.settings, max_step_rms=1e9)
+    assert not learner.learn(turned, 11)
+    after = learner.to_bytes()
+    assert {name for name in before if before[name] != after[name]} <= {"head-held-out.safetensors"}
+    assert after.keys() == before.keys()
+
+
+def test_an_update_that_moves_too_far_is_rejected() -> None:
+    assert not trainer(linear_lr=3.0, mlp_lr=3.0).learn(examples(50), 0)
+    assert trainer(linear_lr=3.0, mlp_lr=3.0, guard=False).learn(examples(50), 0)
 
 
 def test_a_slide_without_examples_changes_nothing() -> None:

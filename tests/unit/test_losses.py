@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from dynmm_core.model.losses import LogQSampler, bpr_loss, full_softmax_loss, sampled_softmax_loss, stability_loss
+from dynmm_core.model.losses import (
+    LogQSampler,
+    alignment_loss,
+    bpr_loss,
+    bpr_rows,
+    full_softmax_loss,
+    reconstruction_loss,
+    sampled_softmax_loss,
+    stability_loss,
+)
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -68,3 +77,37 @@ def test_gradients_are_those_of_the_formulas() -> None:
         return ranking + stability_loss(latents, base) + bpr_loss(latents, base, base.flip(0))
 
     assert torch.autograd.gradcheck(total, (randn(3, 2).requires_grad_(), randn(3, 2, seed=1).requires_grad_()))
+
+
+def test_rows_of_bpr_are_means_over_the_negatives_that_are_none_of_the_positives() -> None:
+    positive, negative = torch.tensor([1.0, 0.0]), torch.tensor([[0.0, 3.0], [2.0, 5.0]])
+    same = torch.tensor([[False, True], [True, True]])
+    rows = bpr_rows(positive, negative, same)
+    assert rows.tolist() == pytest.approx([math.log(1 + math.exp(-1.0)), 0.0])
+    none = bpr_rows(positive, negative, torch.zeros(2, 2, dtype=torch.bool))
+    assert float(none[0]) == pytest.approx((math.log(1 + math.exp(-1)) + math.log(1 + math.exp(2))) / 2)
+
+
+def test_alignment_of_equal_directions_is_log_n_and_of_own_ones_near_zero() -> None:
+    here = torch.ones(6, dtype=torch.bool)
+    alike = torch.ones(6, 3)
+    assert float(alignment_loss(alike, 2.0 * alike, here)) == pytest.approx(math.log(6), abs=1e-5)
+    assert float(alignment_loss(torch.eye(6), 7.0 * torch.eye(6), here)) == pytest.approx(
+        math.log(1 + 5 * math.exp(-10)), abs=1e-6
+    )
+
+
+def test_alignment_sees_only_items_with_both_modalities() -> None:
+    a, b = randn(5, 3), randn(5, 3, seed=1)
+    present = torch.tensor([True, False, True, True, False])
+    assert torch.equal(alignment_loss(a, b, present), alignment_loss(a[present], b[present], torch.ones(3, dtype=torch.bool)))
+    for few in (0, 1):
+        assert float(alignment_loss(a, b, torch.arange(5) < few)) == 0.0
+
+
+def test_reconstruction_by_hand() -> None:
+    features = torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 2.0]])
+    decoded = torch.tensor([[0.6, 0.0], [9.0, 9.0], [1.0, 1.0]])
+    present = torch.tensor([True, False, True])
+    assert float(reconstruction_loss(decoded, features, present)) == pytest.approx((0.64 + 1.0) / 2)
+    assert float(reconstruction_loss(decoded, features, present & False)) == 0.0
