@@ -46,7 +46,7 @@ def adapter_losses(device: torch.device) -> list[float]:
         negative_q=torch.full((ITEMS + 1,), 1.0 / ITEMS).index_fill(0, torch.tensor([0]), 0.0),
     )  # fmt: skip
     steps = torch_generator(1, 0, "steps")
-    return [float(learner._step(examples, torch.arange(EVENTS), steps)) for _ in range(STEPS)]
+    return [float(learner._step(examples, torch.arange(EVENTS), None, steps)) for _ in range(STEPS)]
 
 
 def head_losses(device: torch.device) -> list[float]:
