@@ -18,8 +18,9 @@ from simulators.faulty_log import Message
 from simulators.kafka_output import Format, produce_log, produce_messages
 from simulators.output import as_table
 from simulators.sender import count_partitions, open_producer
+from simulators.settings import StreamSettings
 from simulators.stream import draw_stream
-from simulators.world import StreamSettings, make_world
+from simulators.world import make_world
 
 PARTITIONS = 3
 RATES = FaultRates(
