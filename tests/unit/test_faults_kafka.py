@@ -31,7 +31,8 @@ RATES = FaultRates(
 
 @pytest.fixture(scope="module")
 def stream() -> pa.Table:
-    return as_table(draw_stream(make_world(StreamSettings(events=5_000, users=300, items=120, online_hours=6))))
+    stream = draw_stream(make_world(StreamSettings(events=5_000, users=300, items=120, online_hours=6)))
+    return as_table(stream).drop_columns(["ingest_time_ms"])
 
 
 def read_topic(broker: LocalBroker, topic: str, partitions: int = PARTITIONS) -> list[list[Message]]:
