@@ -78,7 +78,7 @@ def make_world(settings: StreamSettings, plans: tuple[DriftPlan, ...] | None = N
     topic_of = np.repeat(np.arange(settings.topics), np.diff(topic_start))
     factors = _factors(settings, topic_of)
     rng = _generator(settings, "users")
-    affinity = np.argsort(rng.random((settings.users, settings.topics), dtype=np.float32), axis=1)[:, : len(AFFINITY)]
+    affinity = np.argsort(rng.random((settings.users, settings.topics)), axis=1)[:, : len(AFFINITY)]
     activity = rng.lognormal(0.0, 1.0, settings.users)
     segment_of = affinity[:, 0] * settings.segments // settings.topics
     drifts = resolve(plans, _ground(settings, topic_of, segment_of))

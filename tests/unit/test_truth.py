@@ -11,7 +11,6 @@ from dynmm_core.datasets.checked import Options
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
-from simulators.alias import AliasTables
 from simulators.made import Made, write_stream
 from simulators.output import write_made
 from simulators.schedule import parse_schedule
@@ -19,64 +18,7 @@ from simulators.settings import HOUR_MS, StreamSettings, cut_time_ms
 from simulators.stream import Stream, draw_stream, previous_items
 from simulators.truth import Truth
 from simulators.world import World, make_world
-
-# Everything at once: a user class of its own for each scope, a mixture under way, noise, a cohort, births and deaths.
-EVERYTHING = """
-[[drift]]
-id = "first"
-kind = "abrupt"
-start = 0.1
-magnitude = 0.7
-items = 0.5
-[[drift]]
-kind = "gradual"
-start = 0.2
-end = 0.5
-segments = [1, 2]
-[[drift]]
-kind = "incremental"
-start = 0.5
-end = 0.7
-topics = [0, 1, 2]
-[[drift]]
-kind = "recurring"
-start = 0.72
-end = 0.98
-period = 0.08
-[[drift]]
-kind = "popularity_burst"
-start = 0.3
-end = 0.4
-items = 0.02
-magnitude = 0.5
-[[drift]]
-kind = "item_birth"
-start = 0.4
-end = 0.6
-items = 0.1
-magnitude = 0.4
-[[drift]]
-kind = "item_death"
-start = 0.5
-items = 0.2
-[[drift]]
-kind = "cohort_shift"
-start = 0.6
-segments = [0]
-magnitude = 0.8
-[[drift]]
-kind = "cohort_shift"
-start = 0.8
-users = 0.5
-magnitude = 0.5
-[[drift]]
-kind = "label_noise"
-start = 0.2
-end = 0.9
-users = 0.6
-magnitude = 0.3
-"""
-SETTINGS = StreamSettings(seed=5, events=60_000, users=900, items=300, online_hours=48, topics=12)
+from tests.drifting import EVERYTHING, SETTINGS
 
 
 @pytest.fixture(scope="module")
@@ -108,17 +50,6 @@ def ndcg(chance: np.ndarray, scores: np.ndarray, k: int = 10) -> np.ndarray:
     return np.asarray(np.take_along_axis(chance, best, axis=1) @ (1.0 / np.log2(np.arange(2, k + 2))))
 
 
-@pytest.mark.parametrize("weights", [[1.0], [0.0, 3.0, 0.0], [5.0, 1.0, 1.0], [0.1, 4.0, 0.0, 9.0, 0.2], "zipf", "even"])
-def test_an_alias_table_holds_exactly_its_weights(weights: list[float] | str) -> None:
-    drawn = {"zipf": 1.0 / np.arange(1, 1_001), "even": np.ones(97)}
-    array = drawn[weights] if isinstance(weights, str) else np.array(weights)
-    tables = AliasTables.of(array)
-    share = tables.keep.copy()
-    np.add.at(share, tables.other, 1.0 - tables.keep)
-    assert np.allclose(share / len(array), array / array.sum(), atol=1e-14, rtol=0)
-    assert (array[tables.draw(np.zeros(5_000, np.int64), np.arange(5_000) / 5_000)] > 0).all()
-
-
 def test_the_state_of_a_session_is_found_in_the_log_alone(stream: Stream) -> None:
     assert np.array_equal(previous_items(stream.user, stream.item, stream.event_time_ms), stream.previous)
     last: dict[int, tuple[int, int]] = {}
@@ -128,91 +59,6 @@ def test_the_state_of_a_session_is_found_in_the_log_alone(stream: Stream) -> Non
         before, then = last.get(user, (-1, 0))
         assert previous == (before if time - then <= 30 * 60_000 else -1)
         last[user] = item, time
-
-
-def test_probabilities_are_those_of_a_plain_walk_through_the_mixture(world: World, stream: Stream, truth: Truth) -> None:
-    """Event by event and item by item, from the drifts' levels: no classes, no regimes of time, no blocks."""
-    rows = np.concatenate([online(stream)[::311], np.array([0, 1, 2])])
-    found = truth.probabilities(*columns(stream, rows))
-    for row, event in zip(found, rows.tolist(), strict=True):
-        user, time, previous = int(stream.user[event]), int(stream.event_time_ms[event]), int(stream.previous[event])
-        assert np.allclose(row, by_hand(world, user, time, previous), atol=1e-12)
-
-
-def by_hand(world: World, user: int, time: int, previous: int) -> np.ndarray:
-    """The mixture over whether the gradual drift has reached this event."""
-    gradual = next(drift for drift in world.drifts if drift.kind == "gradual")
-    assert gradual.end_ms is not None
-    progress = min(1.0, max(0.0, (time - gradual.start_ms) / (gradual.end_ms - gradual.start_ms)))
-    return (1 - progress) * one_side(world, user, time, previous, 0.0) + progress * one_side(world, user, time, previous, 1.0)
-
-
-def one_side(world: World, user: int, time: int, previous: int, gradual: float) -> np.ndarray:
-    levels, noise = [], 0.0
-    taste = np.zeros(SETTINGS.topics)
-    taste[world.affinity[user]] = [0.6, 0.3, 0.1]
-    shifts = iter(world.shifts)
-    for drift in world.drifts:
-        reached = drift.users is None or user in drift.users
-        level = gradual if drift.kind == "gradual" else ([0.0] + [level for at, level in drift.levels() if at <= time])[-1]
-        levels.append(level * reached if drift.kind not in ("cohort_shift", "label_noise") else 0.0)
-        if drift.kind == "label_noise":
-            noise = drift.magnitude * level * reached
-        if drift.kind == "cohort_shift":
-            moved = np.zeros(SETTINGS.topics)
-            moved[(world.affinity[user] + next(shifts).places) % SETTINGS.topics] = [0.6, 0.3, 0.1]
-            taste += drift.magnitude * level * reached * (moved - taste)
-    popularity = popularity_of(world, levels)
-    exists = popularity > 0
-    if previous >= 0:
-        taste = 0.85 * (np.arange(SETTINGS.topics) == world.topic_of[previous]) + 0.15 * taste
-    chance = taste[world.topic_of] * popularity
-    if previous >= 0 and exists[world.successor[previous]]:
-        chance *= 0.7
-        chance[world.successor[previous]] += 0.3
-    everyday = np.flatnonzero(world.regimes.exposure == 0.05)[0]
-    shown = np.where(exists, shown_in_everyday_life(world), 0.0)
-    assert everyday >= 0 and shown.sum() > 0
-    chance = 0.95 * chance + 0.05 * shown / shown.sum()
-    return np.asarray((1 - noise) * chance + noise * exists / exists.sum())
-
-
-def shown_in_everyday_life(world: World) -> np.ndarray:
-    """Zipf over six items; only their proportions count, and the first regime may lack some of them."""
-    from simulators.world import _shown
-
-    return _shown(world.settings)
-
-
-def popularity_of(world: World, levels: list[float]) -> np.ndarray:
-    """Applies each drift's change to each topic in turn."""
-    from simulators.regimes import _redealt
-    from simulators.world import _weights
-
-    weights = _weights(world.settings, world.topic_start)
-    for drift, level in zip(world.drifts, levels, strict=True):
-        if drift.kind in ("abrupt", "gradual", "incremental", "recurring"):
-            dealt, share = weights[_redealt(drift, world.topic_start, drift.generator(5, "redealt"))], level * drift.magnitude
-            weights = (
-                weights ** (1 - share) * dealt**share if drift.kind == "incremental" else weights * (1 - share) + dealt * share
-            )
-    for drift, level in zip(world.drifts, levels, strict=True):
-        if drift.kind == "item_death" and level:
-            weights[drift.items] = 0.0
-        if drift.kind == "item_birth":
-            weights[drift.items] = 0.0
-    for drift, level in zip(world.drifts, levels, strict=True):
-        if drift.kind not in ("item_birth", "popularity_burst") or not level:
-            continue
-        turn = drift.generator(5, "turn").permutation(len(drift.items))
-        there = drift.items[turn < round(level * len(turn))]
-        for topic in range(world.settings.topics):
-            all_of_it, mine = drift.items[world.topic_of[drift.items] == topic], there[world.topic_of[there] == topic]
-            if len(mine):
-                share = drift.magnitude * len(mine) / len(all_of_it)
-                weights[mine] = 0.0
-                weights[mine] = share / (1 - share) * weights[world.topic_of == topic].sum() / len(mine)
-    return np.asarray(weights / np.bincount(world.topic_of, weights)[world.topic_of])
 
 
 def test_probabilities_add_up_and_one_item_has_that_of_its_row(stream: Stream, truth: Truth) -> None:
