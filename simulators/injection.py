@@ -45,7 +45,7 @@ def inject_drifts(log: PreparedLog, plans: tuple[DriftPlan, ...], seed: int) -> 
     table = table.set_column(place, "item_id", pa.array(names).take(pa.array(item)))
     known = tuple(KnownDrift.of(drift, items, users) for drift in drifts)
     truth = TruthFile(
-        made_by="inject", settings=None, plans=plans, cut_ms=cut_ms, end_ms=int(times[-1]) + 1, world=None, log=None,
+        made_by="inject", seed=seed, settings=None, plans=plans, cut_ms=cut_ms, end_ms=int(times[-1]) + 1, world=None, log=None,
         source=log.fingerprint, drifts=known,
     )  # fmt: skip
     return table, truth

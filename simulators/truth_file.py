@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from dynmm_core.errors import UserError
 from simulators.drifts import Drift
@@ -80,6 +80,7 @@ class TruthFile(BaseModel):
 
     schema_version: Literal[2] = 2
     made_by: Literal["simulate", "inject"]
+    seed: int
     settings: StreamSettings | None
     plans: tuple[DriftPlan, ...]
     cut_ms: int
@@ -90,14 +91,20 @@ class TruthFile(BaseModel):
     drifts: tuple[KnownDrift, ...] = ()
     faults: KnownFaults | None = None
 
+    @model_validator(mode="after")
+    def _one_seed(self) -> "TruthFile":
+        if self.settings is not None and self.settings.seed != self.seed:
+            raise ValueError(f"seed: {self.seed}, but that of the settings is {self.settings.seed}")
+        return self
+
     @classmethod
     def of(cls, world: World, log: str | None = None, faults: KnownFaults | None = None) -> "TruthFile":
         """The file of a world; ``log`` is the fingerprint of what was drawn from it."""
         items, users = (names_of(prefix, np.arange(count)) for prefix, count in _sizes(world.settings))
         return cls(
-            made_by="simulate", settings=world.settings, plans=world.plans, cut_ms=cut_time_ms(), end_ms=world.settings.end_ms,
-            world=world.fingerprint(), log=log, drifts=tuple(KnownDrift.of(drift, items, users) for drift in world.drifts),
-            faults=faults,
+            made_by="simulate", seed=world.settings.seed, settings=world.settings, plans=world.plans,
+            cut_ms=cut_time_ms(), end_ms=world.settings.end_ms, world=world.fingerprint(), log=log,
+            drifts=tuple(KnownDrift.of(drift, items, users) for drift in world.drifts), faults=faults,
         )  # fmt: skip
 
 
@@ -125,7 +132,7 @@ def read_truth(path: Path) -> TruthFile:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {place or 'document'}: {first['msg']}; simulate again") from error
+        raise UserError(f"{path}: {place or 'document'}: {first['msg'].removeprefix('Value error, ')}; simulate again") from error
     if all(IDS_FILE not in (drift.items, drift.users) for drift in file.drifts):
         return file
     try:

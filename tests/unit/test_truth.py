@@ -158,6 +158,10 @@ def test_a_truth_whose_seed_was_changed_is_refused(tmp_path: Path) -> None:
     write_stream(tmp_path / "raw", StreamSettings(events=2_000, users=50, items=60, online_hours=6))
     path = tmp_path / "raw" / "truth.json"
     document = json.loads(path.read_text())
+    document["seed"] = 1
+    path.write_text(json.dumps(document))
+    with pytest.raises(UserError, match="seed: 1, but that of the settings is 0"):
+        Truth.load(path)
     document["settings"]["seed"] = 1
     path.write_text(json.dumps(document))
     with pytest.raises(UserError, match="seed 1 and its settings give another world"):
