@@ -170,8 +170,11 @@ def read_preset(name: str) -> Schedule:
 
 
 def offset_ms(moment: float | str, online_ms: int) -> int:
-    """A moment of a schedule as ms behind the cut; a share of the online part is rounded to whole hours."""
-    return parse_duration_ms(moment) if isinstance(moment, str) else min(online_ms, round(moment * online_ms / HOUR_MS) * HOUR_MS)
+    """A moment of a schedule as ms behind the cut; a share of the online part is rounded to whole hours if that has six."""
+    if isinstance(moment, str):
+        return parse_duration_ms(moment)
+    unit_ms = HOUR_MS if online_ms >= 6 * HOUR_MS else 1
+    return min(online_ms, round(moment * online_ms / unit_ms) * unit_ms)
 
 
 def _presets() -> Any:

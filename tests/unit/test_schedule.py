@@ -11,7 +11,8 @@ from dynmm_core.cli import main
 from dynmm_core.errors import UserError
 from simulators.made import Made
 from simulators.names import numbers_of
-from simulators.schedule import KINDS, Schedule, parse_schedule, preset_names, read_preset
+from simulators.schedule import KINDS, Schedule, offset_ms, parse_schedule, preset_names, read_preset
+from simulators.settings import HOUR_MS
 from simulators.truth import Truth
 from simulators.world import World, make_world
 
@@ -93,6 +94,17 @@ def test_drifts_of_different_items_or_users_do_not_contradict() -> None:
     text += drift(kind="abrupt", id="other", start=0.4, topics=[4], segments=[1])
     text += drift(kind="recurring", start=0.6, end=0.9, period=0.1)
     assert len(world_of(text).drifts) == 4
+
+
+@pytest.mark.parametrize(
+    ("moment", "online_ms", "offset"),
+    [(0.3333, 72 * HOUR_MS, 24 * HOUR_MS), (1.0, 72 * HOUR_MS + 5, 72 * HOUR_MS), (0.999, 7 * HOUR_MS - 1, 7 * HOUR_MS - 1),
+     (0.25, HOUR_MS, HOUR_MS // 4), ("90m", 72 * HOUR_MS, 5_400_000), ("0", HOUR_MS, 0)],
+)  # fmt: skip
+def test_a_share_of_the_online_part_is_in_whole_hours_where_it_has_enough(
+    moment: float | str, online_ms: int, offset: int
+) -> None:  # fmt: skip
+    assert offset_ms(moment, online_ms) == offset
 
 
 def test_options_win_over_the_schedule_and_it_over_the_defaults() -> None:
