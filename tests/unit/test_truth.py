@@ -101,6 +101,34 @@ def test_what_was_drawn_is_what_the_truth_says(stream: Stream, truth: Truth) -> 
         assert gain.mean() > 4 * gain.std() / np.sqrt(len(gain))
 
 
+def test_each_part_of_the_mixture_is_as_frequent_as_the_truth_says(world: World, stream: Stream, truth: Truth) -> None:
+    """Successors, topics kept, tastes old and new, noise: how often each is met is within the noise that the truth predicts."""
+    rows = online(stream)
+    user, _, previous = columns(stream, rows)
+    topics, kept = np.arange(SETTINGS.topics), world.topic_of[previous]
+    first = world.affinity[user, 0]
+    chance = np.concatenate([truth.probabilities(*columns(stream, block)) for block in np.array_split(rows, 40)])
+    by_topic = chance @ (world.topic_of[:, None] == topics)
+    item, place = stream.item[rows], np.arange(len(rows))
+    follow = world.successor[previous]
+    rare = chance < 0.002
+    found = {
+        "successor": (item == follow, chance[place, follow], previous >= 0),
+        "topic kept": (world.topic_of[item] == kept, by_topic[place, kept], previous >= 0),
+        "first topic": (world.topic_of[item] == first, by_topic[place, first], previous < 0),
+        "new topic of a cohort": (
+            world.topic_of[item] == (first + world.shifts[0].places) % SETTINGS.topics,
+            by_topic[place, (first + world.shifts[0].places) % SETTINGS.topics],
+            world.shifts[0].cohort[user] & (stream.event_time_ms[rows] >= cut_time_ms() + 29 * HOUR_MS),
+        ),
+        "rare items": (rare[place, item], (chance * rare).sum(axis=1), np.ones(len(rows), bool)),
+    }
+    for name, (met, expected, among) in found.items():
+        met, expected = met[among], expected[among]
+        assert met.sum() > 100, name
+        assert abs(met.sum() - expected.sum()) < 3 * np.sqrt((expected * (1 - expected)).sum()), name
+
+
 def test_no_scorer_beats_the_oracle_beyond_noise(world: World, stream: Stream, truth: Truth) -> None:
     rows = online(stream)[::9]
     user, time, previous = columns(stream, rows)
