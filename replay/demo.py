@@ -35,8 +35,8 @@ def run_demo(out: Path | None, seed: int) -> tuple[Outcome, dict[str, float]]:
     from dynmm_core.datasets.checked import Options
     from dynmm_core.datasets.prepare import prepare_folder
     from dynmm_core.datasets.prepared import PreparedLog
-    from simulators.output import write_stream
-    from simulators.world import StreamSettings
+    from simulators.made import write_stream
+    from simulators.settings import StreamSettings
 
     folder = demo_folder(out)
     stages: dict[str, float] = {}

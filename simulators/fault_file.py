@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from dynmm_core.errors import UserError
 from dynmm_core.quantities import parse_duration_ms
 from simulators.faults import FaultRates, inject
-from simulators.faulty_log import FaultyLog
+from simulators.faulty_log import ExpectedCounts, FaultyLog
 from simulators.options import FaultOptions
+from simulators.truth_file import KnownFaults
 
 
 def inject_as_asked(options: FaultOptions, events: pa.Table, rates: FaultRates, seed: int, partitions: int) -> FaultyLog:
@@ -28,6 +29,25 @@ def inject_as_asked(options: FaultOptions, events: pa.Table, rates: FaultRates, 
         return inject(events, rates, seed, partitions, slide_ms, lateness_ms, skew_ms)
     except ValueError as error:
         raise UserError(f"--faults: {error}") from error
+
+
+def rates_asked(path: Path | None, scheduled: FaultRates | None) -> FaultRates | None:
+    """The rates of a file or of a schedule, None where neither has any.
+
+    Raises:
+        UserError: both have some, or the file is wrong.
+    """
+    if path is not None and scheduled is not None:
+        raise UserError("--faults: the schedule has a table [faults] already; leave one of the two out")
+    return scheduled if path is None else read_rates(path)
+
+
+def known_faults(options: FaultOptions, rates: FaultRates, partitions: int, expected: ExpectedCounts) -> KnownFaults:
+    """What the truth file says of faults."""
+    return KnownFaults(
+        rates=rates, partitions=partitions, slide=options.slide, allowed_lateness=options.allowed_lateness,
+        max_skew=options.max_skew, expected=expected,
+    )  # fmt: skip
 
 
 def read_rates(path: Path) -> FaultRates:

@@ -1,4 +1,4 @@
-"""What a user may say of sending a stream to Kafka and of faults in it."""
+"""What a user may say of drifts in a stream, of sending it to Kafka, and of faults in it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,31 @@ class KafkaOptions:
 
 
 @dataclass(frozen=True)
+class DriftOptions:
+    """Which drifts there are, and where.
+
+    Parameters
+    ----------
+    preset
+        A schedule that comes with the simulator, demo by default; --list tells them all.
+    schedule
+        A TOML file with drifts, settings of the stream and faults; see docs/simulators.md.
+    inject
+        A prepared log: put the drifts into it, and simulate nothing.
+    list
+        Print the presets and stop.
+    features
+        Write text, image and audio features of the items, too.
+    """
+
+    preset: str | None = None
+    schedule: Path | None = None
+    inject: Path | None = None
+    list: Annotated[bool, Parameter(negative="")] = False
+    features: Annotated[bool, Parameter(negative="")] = False
+
+
+@dataclass(frozen=True)
 class FaultOptions:
     """Faults put into the stream; slide, allowed lateness and skew must be those of the flow that reads it.
 
@@ -65,7 +90,8 @@ class FaultOptions:
     ----------
     faults
         A TOML file whose table faults says what share of the events is late, duplicate, out_of_order, malformed, future,
-        oversized, without_event_id or roaming, and after which share of the stream partitions fall silent (idle_after).
+        oversized, without_event_id or roaming, and after which share of the stream partitions fall silent (idle_after);
+        a schedule may have that table itself.
     partitions
         Partitions of the faulty log; those of the topic, or 4.
     slide

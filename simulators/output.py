@@ -1,7 +1,9 @@
-"""A stream on disk: the table of interactions, the truth beside it, and the faulty log if there is one."""
+"""A stream on disk: the table of interactions, the truth beside it, features of the items, and the faulty log if there is one."""
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,29 +11,43 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dynmm_core.datasets.fingerprint import Fingerprint
 from dynmm_core.errors import UserError
 from simulators.faulty_log import FaultyLog
+from simulators.names import named, names_of
 from simulators.placement import Outcome
-from simulators.stream import HOUR_MS, Stream, cut_time_ms, draw_stream
-from simulators.world import StreamSettings, World, make_world
+from simulators.stream import Stream
+from simulators.truth_file import TruthFile, write_truth
 
-TRUTH_SCHEMA_VERSION = 1
-
-
-def write_stream(out: Path, settings: StreamSettings) -> tuple[World, Stream]:
-    """Draw a stream and write it to ``out``; see :func:`write_files`."""
-    refuse_existing(out)
-    world = make_world(settings)
-    stream = draw_stream(world)
-    write_files(out, world, stream)
-    return world, stream
+# Nothing that a dictionary would shorten: unique ids, and times.
+_PLAIN = ("event_id", "timestamp", "ingest_time")
+_RAW_NAMES = {"event_time_ms": "timestamp", "ingest_time_ms": "ingest_time"}
 
 
-def write_files(out: Path, world: World, stream: Stream, faulty: FaultyLog | None = None, topic: str = "interactions") -> None:
-    """Write ``interactions.parquet`` and ``truth.json`` to ``out``, which appears when all is whole.
+def write_made(
+    out: Path, table: pa.Table, truth: TruthFile, faulty: FaultyLog | None = None, topic: str = "interactions",
+    features: pa.Table | None = None,
+) -> None:  # fmt: skip
+    """Write ``interactions.parquet`` and ``truth.json`` to ``out``, which appears when all is whole; features where given.
 
     With a faulty log, the folder ``faulty`` holds ``messages.parquet`` (each partition's messages in order, with what becomes
     of them), ``used.parquet`` (the events of all slides, if it is read as ``topic``) and ``expected.json``.
+
+    Raises:
+        UserError: ``out`` exists.
+    """
+    with new_folder(out) as scratch:
+        _write_interactions(scratch, table)
+        write_truth(scratch, truth)
+        if features is not None:
+            pq.write_table(features, scratch / "features.parquet", compression="zstd")
+        if faulty is not None:
+            _write_faulty(scratch / "faulty", faulty, topic)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A scratch folder that becomes ``out`` when the block has ended well.
 
     Raises:
         UserError: ``out`` exists.
@@ -40,12 +56,7 @@ def write_files(out: Path, world: World, stream: Stream, faulty: FaultyLog | Non
     scratch = out.with_name(out.name + ".partial")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    table = as_table(stream)
-    table = table.rename_columns(["timestamp" if name == "event_time_ms" else name for name in table.column_names])
-    pq.write_table(table, scratch / "interactions.parquet", compression="zstd")
-    (scratch / "truth.json").write_text(json.dumps(_truth(world), indent=2) + "\n")
-    if faulty is not None:
-        _write_faulty(scratch / "faulty", faulty, topic)
+    yield scratch
     scratch.rename(out)
 
 
@@ -57,12 +68,29 @@ def refuse_existing(out: Path) -> None:
 
 def as_table(stream: Stream) -> pa.Table:
     """The stream as a table of interactions in time order."""
+    users, items = (int(numbers.max()) + 1 for numbers in (stream.user, stream.item))
     return pa.table({
-        "event_id": pa.array(_names("e", np.arange(len(stream.user)))),
-        "user_id": pa.array(_names("u", stream.user)),
-        "item_id": pa.array(_names("i", stream.item)),
+        "event_id": names_of("e", np.arange(len(stream.user))),
+        "user_id": named("u", stream.user, users),
+        "item_id": named("i", stream.item, items),
         "event_time_ms": pa.array(stream.event_time_ms, pa.int64()),
+        "ingest_time_ms": pa.array(stream.ingest_time_ms, pa.int64()),
     })  # fmt: skip
+
+
+def fingerprint_of(table: pa.Table) -> str:
+    """The fingerprint that `dynmm data prepare` will find for events in canonical order."""
+    fingerprint = Fingerprint()
+    for batch in table.combine_chunks().to_batches():
+        fingerprint.update(batch)
+    return fingerprint.hexdigest()
+
+
+def _write_interactions(folder: Path, table: pa.Table) -> None:
+    """Write ``interactions.parquet`` for `dynmm data prepare`."""
+    table = table.rename_columns([_RAW_NAMES.get(name, name) for name in table.column_names])
+    dictionary = [name for name in table.column_names if name not in _PLAIN]
+    pq.write_table(table, folder / "interactions.parquet", compression="zstd", use_dictionary=dictionary)
 
 
 def _write_faulty(folder: Path, log: FaultyLog, topic: str) -> None:
@@ -79,21 +107,3 @@ def _write_faulty(folder: Path, log: FaultyLog, topic: str) -> None:
     pq.write_table(table, folder / "messages.parquet", compression="zstd")
     pq.write_table(log.used(topic), folder / "used.parquet", compression="zstd")
     (folder / "expected.json").write_text(json.dumps(asdict(log.expected), indent=2) + "\n")
-
-
-def _names(prefix: str, numbers: np.ndarray) -> np.ndarray:
-    return np.char.add(prefix, np.char.zfill(numbers.astype(str), 8))
-
-
-def _truth(world: World) -> dict[str, object]:
-    drifts = [
-        {
-            "id": number,
-            "kind": drift.kind,
-            "start_ms": cut_time_ms() + drift.online_hour * HOUR_MS,
-            "items": _names("i", drift.items).tolist(),
-        }
-        for number, drift in enumerate(world.drifts)
-    ]
-    settings = world.settings.model_dump()
-    return {"schema_version": TRUTH_SCHEMA_VERSION, "settings": settings, "cut_ms": cut_time_ms(), "drifts": drifts}

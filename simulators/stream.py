@@ -1,104 +1,144 @@
-"""Events drawn from a world: sessions in hours, topic then item, all users at once."""
+"""Events drawn from a world: who comes when first, then item after item of every session, all sessions at once."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from simulators.world import AFFINITY, HISTORY_HOURS, HISTORY_SHARE, World
-
-HOUR_MS = 3_600_000
-FIRST_HOUR_MS = 1_704_067_200_000  # 2024-01-01 00:00 UTC
-MAX_SESSION = 12
-SESSION_END = 0.25
+from dynmm_core.randomness import derive_seed
+from simulators.alias import AliasTables
+from simulators.arrivals import SESSION_GAP_MS, draw_arrivals, draw_visits
+from simulators.settings import FIRST_HOUR_MS, HOUR_MS
+from simulators.world import AFFINITY, World
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A log in time order: user, item (both from 0) and event_time_ms, each (events,)."""
+    """A log in time order, each (events,): user and item (both from 0), event_time_ms, ingest_time_ms, and ``previous``, the
+    item before it in its session, -1 for the first one.
+    """
 
     user: np.ndarray
     item: np.ndarray
     event_time_ms: np.ndarray
-
-
-def cut_time_ms() -> int:
-    """Return the moment that parts history from the online part."""
-    return FIRST_HOUR_MS + HISTORY_HOURS * HOUR_MS
+    ingest_time_ms: np.ndarray
+    previous: np.ndarray
 
 
 def draw_stream(world: World) -> Stream:
     """Draw every event of a world's stream; the same settings give the same bytes on one NumPy build."""
+    user, time = _visits(world)
+    item, previous = _draw_items(world, user, time)
+    order = _by_time(time)
+    time = time[order] + FIRST_HOUR_MS
+    ingested = draw_arrivals(world.settings, time)
+    return Stream(user[order], item[order], time, ingested, previous[order])
+
+
+def previous_items(user: np.ndarray, item: np.ndarray, event_time_ms: np.ndarray) -> np.ndarray:
+    """The session state that the truth hangs on: the user's event before, at most 30 minutes ago; -1 (events,) where none is.
+
+    ``user``, ``item`` (any integers from 0) and times (events,) are those of a whole log in time order.
+    """
+    order = np.lexsort((np.arange(len(user)), user))
+    follows = np.zeros(len(user), bool)
+    follows[1:] = _follows(user[order], event_time_ms[order])
+    previous = np.full(len(user), -1, np.int64)
+    previous[order[follows]] = item[order[np.flatnonzero(follows) - 1]]
+    return previous
+
+
+def _follows(user: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Which events (n - 1,) but the first continue a session, for events by user and time."""
+    same: np.ndarray = (user[1:] == user[:-1]) & (time[1:] - time[:-1] <= SESSION_GAP_MS)
+    return same
+
+
+def _visits(world: World) -> tuple[np.ndarray, np.ndarray]:
+    """Users (events,) and times (events,) in ms behind the first hour, by user and then by time."""
     settings = world.settings
-    history = int(HISTORY_SHARE * settings.events)
-    parts = [
-        _draw_part(world, history, 0, HISTORY_HOURS, np.random.default_rng([settings.seed, 2])),
-        _draw_part(
-            world, settings.events - history, HISTORY_HOURS, settings.online_hours, np.random.default_rng([settings.seed, 3])
-        ),
-    ]
-    user, item, time = (np.concatenate([getattr(part, name) for part in parts]) for name in ("user", "item", "event_time_ms"))
-    order = np.argsort(time, kind="stable")
-    return Stream(user[order], item[order], time[order])
+    parts = [draw_visits(settings, world.activity, world.first_newcomer, online) for online in (False, True)]
+    user, time = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    span = settings.hours * HOUR_MS
+    packed = np.sort(user * span + time)  # an order of whole values: equal ones are alike
+    user, time = np.divmod(packed, span)
+    return user, time
 
 
-def _draw_part(world: World, events: int, first_hour: int, hours: int, rng: np.random.Generator) -> Stream:
-    """Draw exactly ``events`` events in sessions that never leave their hour."""
-    lengths = np.minimum(rng.geometric(SESSION_END, events), MAX_SESSION)
-    ends = np.cumsum(lengths)
-    sessions = int(np.searchsorted(ends, events)) + 1
-    lengths = lengths[:sessions]
-    lengths[-1] -= ends[sessions - 1] - events
-    user = _users_of(world, sessions, first_hour == 0, rng)
-    hour = _hours_of(sessions, first_hour, hours, rng)
-    regime = np.searchsorted([HISTORY_HOURS + drift.online_hour for drift in world.drifts], hour, "right")
-    items = _draw_items(world, user, regime, lengths, rng)
-    # Twelve steps of at most a minute and a half after a start in the first forty minutes stay inside the hour.
-    start = hour * HOUR_MS + rng.integers(0, 40 * 60_000, sessions)
-    offset = np.cumsum(rng.integers(5_000, 90_000, (sessions, MAX_SESSION)), axis=1)
-    inside = np.arange(MAX_SESSION) < lengths[:, None]
-    time = FIRST_HOUR_MS + start[:, None] + offset
-    return Stream(np.repeat(user, lengths), items[inside], time[inside])
+def _by_time(time: np.ndarray) -> np.ndarray:
+    """The stable order (events,) by time, from a sort of whole values."""
+    bits = max(1, int(len(time) - 1).bit_length())
+    order: np.ndarray = np.sort((time << bits) | np.arange(len(time))) & ((1 << bits) - 1)
+    return order
 
 
-def _users_of(world: World, sessions: int, history: bool, rng: np.random.Generator) -> np.ndarray:
-    """Give every session a user, by activity; newcomers come in the online part alone, and everybody comes at least once."""
-    users = np.arange(world.settings.users)
-    newcomer = users >= world.first_newcomer
-    weight = np.where(newcomer, 0.0, world.activity) if history else world.activity
-    drawn = rng.choice(users, sessions, p=weight / weight.sum())
-    due = rng.permutation(users[newcomer != history])[:sessions]
-    drawn[rng.permutation(sessions)[: len(due)]] = due
-    return drawn
+def _draw_items(world: World, user: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the item (events,) of each event and name the one before it in its session, for events by user and time."""
+    chances = _Chances(world, user, time + FIRST_HOUR_MS)
+    follows = np.concatenate([[False], _follows(user, time)])
+    place = np.arange(len(user))
+    rank = place - np.maximum.accumulate(np.where(follows, 0, place))
+    by_rank = np.argsort(rank.astype(np.uint16) if rank.max() < 65_536 else rank, kind="stable")
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(rank))]).tolist()
+    item, previous = np.zeros(len(user), np.int64), np.full(len(user), -1, np.int64)
+    for number, (first, last) in enumerate(pairwise(bounds)):
+        rows = by_rank[first:last]
+        if number:
+            previous[rows] = item[rows - 1]
+        item[rows] = chances.draw(rows, previous[rows] if number else None)
+    return item, previous
 
 
-def _hours_of(sessions: int, first_hour: int, hours: int, rng: np.random.Generator) -> np.ndarray:
-    """Give every session an hour, by a daily cycle; no hour stays empty."""
-    clock = np.arange(first_hour, first_hour + hours)
-    weight = 1.0 + 0.6 * np.sin((clock % 24 - 9) / 24 * 2 * np.pi)
-    drawn = rng.choice(clock, sessions, p=weight / weight.sum())
-    drawn[: min(hours, sessions)] = clock[: min(hours, sessions)]
-    return drawn
+class _Chances:
+    """All that is drawn for each event but what hangs on the item before it."""
+
+    def __init__(self, world: World, user: np.ndarray, event_time_ms: np.ndarray) -> None:
+        rng = np.random.default_rng(derive_seed(world.settings.seed, 0, "items"))
+        line, regimes = world.timeline, world.regimes
+        piece, group = line.piece_of(event_time_ms), world.user_class[user]
+        second = np.zeros(len(user), np.int64)
+        ramp = np.flatnonzero(np.isfinite(line.ramp_ms[piece]))
+        second[ramp] = rng.random(len(ramp)) < line.progress(piece[ramp], event_time_ms[ramp])
+        self._world, self._regime = world, line.regime[piece, group, second]
+        self._topic = _draw_topics(world, user, piece, rng)
+        self._pick, self._way, self._stay = (rng.random(len(user)) for _ in range(3))
+        starts = np.concatenate([world.topic_start[:-1] + row * world.settings.items for row in range(len(regimes.exposure))])
+        starts = np.append(starts, regimes.popularity.size)
+        self._tables = AliasTables.of(regimes.popularity.reshape(-1), starts)
+        self._exists = regimes.exists
+        noisy, shown = rng.random(len(user)), rng.random(len(user))
+        self._aside = np.full(len(user), -1, np.int64)  # items drawn past topic and session
+        self._draw_aside(np.flatnonzero(shown < regimes.exposure[self._regime]), regimes.shown)
+        self._draw_aside(np.flatnonzero(noisy < line.noise[piece, group]), self._exists.astype(float))
+
+    def _draw_aside(self, rows: np.ndarray, weights: np.ndarray) -> None:
+        for regime in np.unique(self._regime[rows]):
+            mine = rows[self._regime[rows] == regime]
+            self._aside[mine] = AliasTables.of(weights[regime]).draw(np.zeros(len(mine), np.int64), self._pick[mine])
+
+    def draw(self, rows: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
+        """Draw items (n,) for the events ``rows``; ``previous`` (n,) are the items before them, None at the start."""
+        world, regime, topic = self._world, self._regime[rows], self._topic[rows]
+        if previous is not None:
+            topic = np.where(self._stay[rows] < world.settings.topic_stays, world.topic_of[previous], topic)
+        item = self._tables.draw(regime * world.settings.topics + topic, self._pick[rows])
+        item -= regime * world.settings.items
+        if previous is not None:
+            follow = world.successor[previous]
+            item = np.where((self._way[rows] < world.settings.successor) & self._exists[regime, follow], follow, item)
+        aside = self._aside[rows]
+        drawn: np.ndarray = np.where(aside >= 0, aside, item)
+        return drawn
 
 
-def _draw_items(world: World, user: np.ndarray, regime: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw (sessions, MAX_SESSION) items: the topic stays or is drawn anew, the item follows its forerunner or popularity."""
-    settings = world.settings
-    cumulative = np.concatenate([[0.0], np.cumsum(world.weights.reshape(-1))])
-    items = np.zeros((len(user), MAX_SESSION), np.int64)
-    topic = _draw_topics(world, user, rng)
-    for step in range(int(lengths.max())):
-        if step:
-            topic = np.where(rng.random(len(user)) < settings.topic_stays, topic, _draw_topics(world, user, rng))
-        base = regime * settings.items
-        low, high = cumulative[base + world.topic_start[topic]], cumulative[base + world.topic_start[topic + 1]]
-        drawn = np.searchsorted(cumulative, low + rng.random(len(user)) * (high - low), "right") - 1 - base
-        follow = world.successor[items[:, step - 1]]
-        exists = world.weights[regime, follow] > 0
-        chosen = (rng.random(len(user)) < settings.successor) & exists & (step > 0)
-        items[:, step] = np.where(chosen, follow, drawn)
-    return items
-
-
-def _draw_topics(world: World, user: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _draw_topics(world: World, user: np.ndarray, piece: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A topic (events,) by each event's user, in the taste of its time."""
     place = np.searchsorted(np.cumsum(AFFINITY)[:-1], rng.random(len(user)), "right")
-    return np.asarray(world.affinity[user, place])
+    topic: np.ndarray = world.affinity[user, place].astype(np.int64)
+    for shift, moved in zip(world.shifts, world.timeline.moved, strict=True):
+        if not moved.any():
+            continue
+        rows = np.flatnonzero((moved[piece] > 0) & shift.cohort[user])
+        rows = rows[rng.random(len(rows)) < moved[piece[rows]]]
+        topic[rows] = (world.affinity[user[rows], place[rows]] + shift.places) % world.settings.topics
+    return topic

@@ -1,97 +1,167 @@
-"""The world behind a stream: topics, items, users, and what drift does to them."""
+"""The world behind a stream: topics, items, users, and what drifts make of them; all of it follows from seed and schedule."""
 
+import hashlib
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-HISTORY_HOURS = 168
-HISTORY_SHARE = 0.7
-ABRUPT, BIRTH = "abrupt", "item_birth"
-NEWCOMERS = 0.15
+from dynmm_core.randomness import derive_seed
+from simulators.drifts import Drift, Ground, resolve
+from simulators.names import numbers_of
+from simulators.regimes import RegimeBuilder, Regimes
+from simulators.schedule import DriftPlan, read_preset
+from simulators.settings import HOUR_MS, StreamSettings, cut_time_ms
+from simulators.timeline import Timeline, make_timeline
 
-
-class StreamSettings(BaseModel):
-    """Size and seed of a stream; the last 30 % of its events fill ``online_hours`` one-hour windows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seed: int = Field(0, ge=0)
-    events: int = Field(160_000, ge=1_000)
-    users: int = Field(10_000, ge=10)
-    items: int = Field(3_000, ge=60)
-    online_hours: int = Field(72, ge=6)
-    topics: int = Field(30, ge=2)
-    birth_share: float = Field(0.25, ge=0.0, lt=1.0)
-    topic_stays: float = Field(0.85, ge=0.0, le=1.0)
-    successor: float = Field(0.3, ge=0.0, le=1.0)
-
-    @model_validator(mode="after")
-    def _enough_items(self) -> "StreamSettings":
-        if self.items < 2 * self.topics:
-            raise ValueError(f"items: {self.items} must be at least twice the topics, {self.topics}")
-        return self
+AFFINITY = np.array([0.6, 0.3, 0.1])
+FACTORS = 16
+_WITHIN_TOPIC = 0.6
 
 
 @dataclass(frozen=True)
-class Drift:
-    """One change with a known moment: its kind, the first hour of the online part that has it, and whom it affects."""
+class Shift:
+    """A cohort's new taste: which users (users,) bool take to the topics so many places further."""
 
-    kind: str
-    online_hour: int
-    items: np.ndarray
+    cohort: np.ndarray
+    places: int
 
 
 @dataclass(frozen=True)
 class World:
     """What events are drawn from.
 
-    topic_start (topics + 1,): the items of topic k are topic_start[k] … topic_start[k + 1] - 1; weights (regimes, items):
-    popularity inside the topic, 0 where an item does not exist; successor (items,) the item that tends to follow;
-    affinity (users, 3) topics of a user, drawn with ``AFFINITY``; activity (users,) weights of users; users from
-    ``first_newcomer`` on come in the online part alone.
+    topic_start (topics + 1,): the items of topic k are topic_start[k] … topic_start[k + 1] - 1; topic_of (items,); factors
+    (items, FACTORS) float64; successor (items,) the item that tends to follow; affinity (users, 3) topics of a user, drawn with
+    ``AFFINITY``; activity (users,) weights of users; users from ``first_newcomer`` on come in the online part alone;
+    user_class (users,) by which drifts affect them.
     """
 
     settings: StreamSettings
+    plans: tuple[DriftPlan, ...]
     topic_start: np.ndarray
-    weights: np.ndarray
+    topic_of: np.ndarray
+    factors: np.ndarray
     successor: np.ndarray
     affinity: np.ndarray
     activity: np.ndarray
     first_newcomer: int
+    user_class: np.ndarray
     drifts: tuple[Drift, ...]
+    shifts: tuple[Shift, ...]
+    timeline: Timeline
+    regimes: Regimes
+
+    def fingerprint(self) -> str:
+        """A hash over everything that probabilities depend on."""
+        digest = hashlib.sha256()
+        line = self.timeline
+        for array in (
+            self.topic_start, self.successor, self.affinity, self.user_class, line.start_ms, line.regime, line.noise, line.moved,
+            *(shift.cohort for shift in self.shifts), np.array([shift.places for shift in self.shifts]),
+        ):  # fmt: skip
+            digest.update(np.ascontiguousarray(array).tobytes())
+        # The last digits of a power are the machine's own.
+        for shares in (self.regimes.popularity, self.regimes.shown, self.regimes.exposure):
+            digest.update(np.round(shares, 9).tobytes())
+        return digest.hexdigest()
 
 
-AFFINITY = np.array([0.6, 0.3, 0.1])
+def make_world(settings: StreamSettings, plans: tuple[DriftPlan, ...] | None = None) -> World:
+    """Draw a world with these drifts, or with those of the preset ``demo``.
 
-
-def make_world(settings: StreamSettings) -> World:
-    """Draw a world: two drifts, an abrupt change of popularity and, later, new items that rise at once."""
-    rng = np.random.default_rng([settings.seed, 1])
-    per_topic = np.full(settings.topics, settings.items // settings.topics)
-    per_topic[: settings.items % settings.topics] += 1
-    topic_start = np.r_[0, np.cumsum(per_topic)]
-    born = np.zeros(settings.items, bool)
-    before, after, successor = np.zeros(settings.items), np.zeros(settings.items), np.zeros(settings.items, np.int64)
-    for start, stop in pairwise(topic_start):
-        size = stop - start
-        born[stop - max(1, size // 20) : stop] = True
-        zipf = 1.0 / np.arange(1, size + 1)
-        before[start:stop] = zipf[rng.permutation(size)]
-        after[start:stop] = zipf[rng.permutation(size)]
-        ring = start + rng.permutation(size)
-        successor[ring] = np.roll(ring, -1)
-    weights = np.stack([np.where(born, 0.0, before), np.where(born, 0.0, after), np.where(born, 0.0, after)])
-    for start, stop in pairwise(topic_start):
-        newcomers = np.arange(start, stop)[born[start:stop]]
-        share = settings.birth_share / (1.0 - settings.birth_share)
-        weights[2, newcomers] = share * weights[2, start:stop].sum() / len(newcomers)
+    Raises:
+        UserError: the drifts contradict each other, or do not fit into the stream.
+    """
+    plans = read_preset("demo").drift if plans is None else plans
+    topic_start = _topic_start(settings)
+    topic_of = np.repeat(np.arange(settings.topics), np.diff(topic_start))
+    factors = _factors(settings, topic_of)
+    rng = _generator(settings, "users")
     affinity = np.argsort(rng.random((settings.users, settings.topics)), axis=1)[:, : len(AFFINITY)]
     activity = rng.lognormal(0.0, 1.0, settings.users)
-    newcomer = int(settings.users * (1.0 - NEWCOMERS))
-    drifts = (
-        Drift(ABRUPT, settings.online_hours // 3, np.flatnonzero(~born)),
-        Drift(BIRTH, 2 * settings.online_hours // 3, np.flatnonzero(born)),
-    )
-    return World(settings, topic_start, weights, successor, affinity, activity, newcomer, drifts)
+    segment_of = affinity[:, 0] * settings.segments // settings.topics
+    drifts = resolve(plans, _ground(settings, topic_of, segment_of))
+    user_class, reached = _classes(drifts, settings.users)
+    builder = RegimeBuilder(settings, topic_start, _weights(settings, topic_start), _shown(settings), drifts)
+    timeline = make_timeline(drifts, reached, builder)
+    first_newcomer = int(settings.users * (1.0 - settings.newcomers))
+    return World(
+        settings, plans, topic_start, topic_of, factors, _successors(topic_start, factors), affinity.astype(np.int16), activity,
+        first_newcomer, user_class, drifts, _shifts(drifts, settings), timeline, builder.build(),
+    )  # fmt: skip
+
+
+def _ground(settings: StreamSettings, topic_of: np.ndarray, segment_of: np.ndarray) -> Ground:
+    return Ground(
+        settings.seed, cut_time_ms(), settings.online_hours * HOUR_MS, topic_of, settings.topics, segment_of, settings.segments,
+        lambda field, names: numbers_of(field[0], list(names)),
+    )  # fmt: skip
+
+
+def _generator(settings: StreamSettings, purpose: str) -> np.random.Generator:
+    return np.random.default_rng(derive_seed(settings.seed, 0, f"world/{purpose}"))
+
+
+def _topic_start(settings: StreamSettings) -> np.ndarray:
+    per_topic = np.full(settings.topics, settings.items // settings.topics)
+    per_topic[: settings.items % settings.topics] += 1
+    return np.concatenate([[0], np.cumsum(per_topic)])
+
+
+def _factors(settings: StreamSettings, topic_of: np.ndarray) -> np.ndarray:
+    rng = _generator(settings, "factors")
+    centre = rng.normal(size=(settings.topics, FACTORS))
+    factors: np.ndarray = centre[topic_of] + _WITHIN_TOPIC * rng.normal(size=(settings.items, FACTORS))
+    return factors
+
+
+def _weights(settings: StreamSettings, topic_start: np.ndarray) -> np.ndarray:
+    """Popularity (items,) by Zipf's law inside each topic, in an order of chance."""
+    rng = _generator(settings, "popularity")
+    sizes = np.diff(topic_start)
+    return np.concatenate([rng.permutation(np.arange(1.0, size + 1) ** -settings.popularity_exponent) for size in sizes])
+
+
+def _shown(settings: StreamSettings) -> np.ndarray:
+    """What is shown to everybody (items,): a few items, the first far more often than the last."""
+    shown = np.zeros(settings.items)
+    count = max(1, round(settings.exposed_items * settings.items))
+    shown[_generator(settings, "shown").permutation(settings.items)[:count]] = 1.0 / np.arange(1, count + 1)
+    return shown
+
+
+def _successors(topic_start: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """A ring through each topic, around its centre, so that an item and its successor are alike."""
+    successor = np.zeros(len(factors), np.int64)
+    for start, stop in pairwise(topic_start):
+        inner = factors[start:stop] - factors[start:stop].mean(axis=0)
+        ring = start + np.argsort(np.arctan2(inner[:, 0], inner[:, 1]), kind="stable")
+        successor[ring] = np.roll(ring, -1)
+    return successor
+
+
+def _classes(drifts: tuple[Drift, ...], users: int) -> tuple[np.ndarray, np.ndarray]:
+    """Class (users,) of each user, and which drifts reach which class (drifts, classes)."""
+    member = np.ones((len(drifts), users), bool)
+    for place, drift in enumerate(drifts):
+        if drift.users is not None:
+            member[place] = False
+            member[place, drift.users] = True
+    if not len(drifts):
+        return np.zeros(users, np.int16), np.ones((0, 1), bool)
+    reached, user_class = np.unique(member, axis=1, return_inverse=True)
+    return user_class.reshape(-1).astype(np.int16), reached
+
+
+def _shifts(drifts: tuple[Drift, ...], settings: StreamSettings) -> tuple[Shift, ...]:
+    shifts = []
+    for drift in drifts:
+        if drift.kind == "cohort_shift":
+            cohort = np.ones(settings.users, bool)
+            if drift.users is not None:
+                cohort[:] = False
+                cohort[drift.users] = True
+            # Topics of a user lie anywhere, so some of the new ones may be old ones; never all of them at the same place.
+            shifts.append(Shift(cohort, int(drift.generator(settings.seed, "places").integers(1, settings.topics))))
+    return tuple(shifts)

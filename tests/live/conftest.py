@@ -18,8 +18,9 @@ from local_broker import LocalBroker
 from dynmm_core.cli import main
 from dynmm_core.datasets.prepared import PreparedLog
 from simulators.faults import inject
+from simulators.settings import StreamSettings
 from simulators.stream import draw_stream
-from simulators.world import StreamSettings, make_world
+from simulators.world import make_world
 from tests.replay.tiny import bundle_tiny, prepare_tiny
 
 Open = Callable[..., Operated]

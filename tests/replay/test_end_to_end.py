@@ -26,7 +26,7 @@ from dynmm_core.store.version import Version
 from replay.config import merge_options
 from replay.runner import Outcome, ReplayRequest, read_outcome, replay_log
 from replay.streaming import Workers
-from simulators.stream import cut_time_ms
+from simulators.settings import cut_time_ms
 from tests.replay.tiny import EVENTS, HOUR_MS, WINDOWS, bundle_tiny, poisoned, prepare_tiny, tiny_events
 
 MIDDLE_MS = cut_time_ms() + 10 * HOUR_MS

@@ -16,8 +16,9 @@ from dynmm_core.model.bundle import BackboneShape, new_backbone, save_bundle
 from dynmm_core.model.features import DECAY_STEPS
 from dynmm_core.model.pretraining import BackboneTrainer, Sequences, TrainingSettings
 from dynmm_core.randomness import torch_generator
+from simulators.settings import StreamSettings
 from simulators.stream import draw_stream
-from simulators.world import StreamSettings, make_world
+from simulators.world import make_world
 
 HOUR_MS = 3_600_000
 EVENTS, WINDOWS = 10_000, 20

@@ -15,8 +15,8 @@ from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
 from dynmm_core.model.bundle import Bundle
-from simulators.output import write_stream
-from simulators.world import StreamSettings
+from simulators.made import write_stream
+from simulators.settings import StreamSettings
 
 SETTINGS = PretrainSettings(profile="demo", seed=1, threads=1)
 

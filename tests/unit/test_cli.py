@@ -10,8 +10,8 @@ from dynmm_core.cli import main
 from dynmm_core.datasets.checked import Options
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.errors import CheckFailed, UserError
-from simulators.output import write_stream
-from simulators.world import StreamSettings
+from simulators.made import write_stream
+from simulators.settings import StreamSettings
 
 HEAVY = ("torch", "duckdb", "pyarrow", "bytewax", "deltalake", "numpy")
 

@@ -18,8 +18,9 @@ from simulators.faults import FaultRates, inject
 from simulators.faulty_log import FaultyLog
 from simulators.output import as_table
 from simulators.placement import Outcome
+from simulators.settings import StreamSettings
 from simulators.stream import draw_stream
-from simulators.world import StreamSettings, make_world
+from simulators.world import make_world
 
 MINUTE_MS = 60_000
 RATES = FaultRates(

@@ -18,8 +18,9 @@ from simulators.faulty_log import Message
 from simulators.kafka_output import Format, produce_log, produce_messages
 from simulators.output import as_table
 from simulators.sender import count_partitions, open_producer
+from simulators.settings import StreamSettings
 from simulators.stream import draw_stream
-from simulators.world import StreamSettings, make_world
+from simulators.world import make_world
 
 PARTITIONS = 3
 RATES = FaultRates(
@@ -30,7 +31,8 @@ RATES = FaultRates(
 
 @pytest.fixture(scope="module")
 def stream() -> pa.Table:
-    return as_table(draw_stream(make_world(StreamSettings(events=5_000, users=300, items=120, online_hours=6))))
+    stream = draw_stream(make_world(StreamSettings(events=5_000, users=300, items=120, online_hours=6)))
+    return as_table(stream).drop_columns(["ingest_time_ms"])
 
 
 def read_topic(broker: LocalBroker, topic: str, partitions: int = PARTITIONS) -> list[list[Message]]:

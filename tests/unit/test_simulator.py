@@ -9,9 +9,10 @@ import pytest
 
 from dynmm_core.cli import main
 from dynmm_core.errors import UserError
-from simulators.output import write_stream
-from simulators.stream import HOUR_MS, Stream, cut_time_ms, draw_stream
-from simulators.world import StreamSettings, World, make_world
+from simulators.made import write_stream
+from simulators.settings import HOUR_MS, StreamSettings, cut_time_ms
+from simulators.stream import Stream, draw_stream
+from simulators.world import World, make_world
 
 SMALL = StreamSettings(seed=3, events=20_000, users=1_200, items=600, online_hours=24)
 
@@ -60,7 +61,7 @@ def test_no_item_comes_before_its_birth(small: tuple[World, Stream]) -> None:
     birth = world.drifts[1]
     born = np.isin(stream.item, birth.items)
     assert born.any()
-    assert stream.event_time_ms[born].min() >= cut_time_ms() + birth.online_hour * HOUR_MS
+    assert stream.event_time_ms[born].min() >= birth.start_ms == cut_time_ms() + 16 * HOUR_MS
 
 
 def test_both_drifts_move_what_is_popular_and_quiet_hours_do_not(small: tuple[World, Stream]) -> None:
@@ -78,13 +79,13 @@ def test_both_drifts_move_what_is_popular_and_quiet_hours_do_not(small: tuple[Wo
 
 
 def test_the_truth_names_every_drift_with_its_moment_and_items(tmp_path: Path) -> None:
-    world, _ = write_stream(tmp_path / "out", SMALL)
+    write_stream(tmp_path / "out", SMALL)
     truth = json.loads((tmp_path / "out" / "truth.json").read_text())
     assert [drift["kind"] for drift in truth["drifts"]] == ["abrupt", "item_birth"]
     assert truth["settings"]["seed"] == 3
     known = set(pq.read_table(tmp_path / "out" / "interactions.parquet")["item_id"].to_pylist())
     assert set(truth["drifts"][1]["items"]) & known
-    assert [d["start_ms"] for d in truth["drifts"]] == [cut_time_ms() + d.online_hour * HOUR_MS for d in world.drifts]
+    assert [drift["start_ms"] for drift in truth["drifts"]] == [cut_time_ms() + hour * HOUR_MS for hour in (8, 16)]
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
