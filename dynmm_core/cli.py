@@ -40,7 +40,7 @@ bench.command("benchmarks.commands:bench_replay", name="replay")
 bench.command("benchmarks.stream.commands:bench_stream", name="stream")
 bench.command("benchmarks.capacity.commands:bench_capacity", name="capacity")
 bench.command("benchmarks.backbone.commands:bench_backbone", name="backbone")
-bench.command("benchmarks.adaptation.commands:bench_adaptation", name="adaptation")
+bench.command("benchmarks.quality.commands:bench_quality", name="quality")
 bench.command("benchmarks.adapt.commands:bench_adapt", name="adapt")
 app.command(bench)
 

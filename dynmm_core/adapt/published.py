@@ -50,9 +50,7 @@ class Published:
 
 @torch.no_grad()
 def refreshed(serving: OnlineAdapter, z_base: Tensor, e_cf: Tensor, rows: Tensor, s_item: Tensor) -> Tensor:
-    """Return z (m, latent_dim) of items ``rows`` (m,) with summaries ``s_item`` (m, s), in blocks of bounded memory.
-
-    """
+    """Return z (m, latent_dim) of items ``rows`` (m,) with summaries ``s_item`` (m, s), in blocks of bounded memory."""
     z = torch.empty(len(rows), z_base.shape[1], device=z_base.device)
     parts = (torch.split(one, ROWS_PER_BLOCK) for one in (z, rows, s_item))
     for out, some, s in zip(*parts, strict=True):

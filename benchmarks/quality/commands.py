@@ -1,4 +1,4 @@
-"""The `dynmm bench adaptation` command."""
+"""The `dynmm bench quality` command."""
 
 import json as json_module
 import sys
@@ -13,13 +13,13 @@ from benchmarks.commands import Json
 from dynmm_core.errors import UserError
 
 
-def bench_adaptation(
+def bench_quality(
     *,
-    plan: Path = Path("benchmarks/adaptation/plan.toml"),
+    plan: Path = Path("benchmarks/quality/plan.toml"),
     data: Annotated[Path | None, Parameter(env_var="DYNMM_DATA")] = None,
     only: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     report: Annotated[bool, Parameter(negative="")] = False,
-    work: Path = Path("runs/adaptation"),
+    work: Path = Path("runs/quality"),
     results: Path = Path("benchmarks/results/adaptation"),
     json: Json = False,
 ) -> None:
@@ -40,9 +40,9 @@ def bench_adaptation(
     results
         Where each finished cell's JSON file lies.
     """
-    from benchmarks.adaptation.cells import result_file, run_cell
-    from benchmarks.adaptation.plan import read_plan
-    from benchmarks.adaptation.report import print_cells
+    from benchmarks.quality.cells import result_file, run_cell
+    from benchmarks.quality.plan import read_plan
+    from benchmarks.quality.report import print_cells
     from dynmm_core.console import print_json
 
     cells = [cell for cell in read_plan(plan) if not only or any(fnmatch(cell.name, pattern) for pattern in only)]

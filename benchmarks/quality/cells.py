@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.adaptation.plan import Cell
+from benchmarks.quality.plan import Cell
 from dynmm_core.datasets.dataset_file import DATASET_FILE
 from dynmm_core.errors import UserError
 from dynmm_core.store.latents import LatentStore
@@ -94,7 +94,8 @@ def _document(cell: Cell, run: Path, commands: list[str], costs: dict[str, Any])
         "cell": cell.name, "data": cell.data, "profile": cell.profile, "bundle_seed": cell.bundle_seed, "seed": cell.seed,
         "tag": cell.tag, "commands": commands, "config_hash": metrics["config_hash"],
         **{name: metrics[name] for name in ("windows", "events", "peak_rss_mb")},
-        **{name: metrics[name] for name in ("update_cpu_seconds",) if name in metrics},
+        "update_cpu_seconds": metrics["update_cpu_seconds"],
+        "candidate_recall": metrics["models"]["adapted"].get("candidate_recall"),
         "models": models, "ratios": [asdict(ratio) for ratio in outcome.ratios],
         "stratum_ratios": {stratum: asdict(ratio) for stratum, ratio in strata.items()},
         "costs": costs, "commit": _commit(),

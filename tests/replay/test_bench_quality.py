@@ -1,13 +1,13 @@
-"""`dynmm bench adaptation`: plans are read strictly, a cell is run once with plain commands, and its file tells what came out."""
+"""`dynmm bench quality`: plans are read strictly, a cell is run once with plain commands, and its file tells what came out."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from benchmarks.adaptation.cells import run_cell
-from benchmarks.adaptation.plan import read_plan
-from benchmarks.adaptation.report import cpu_seconds
+from benchmarks.quality.cells import run_cell
+from benchmarks.quality.plan import read_plan
+from benchmarks.quality.report import cpu_seconds
 from dynmm_core.cli import main
 from dynmm_core.errors import UserError
 from dynmm_core.store.latents import LatentStore
@@ -15,7 +15,7 @@ from replay.results import collect, ratio_interval, stratum_ratios
 from replay.run_folder import read_run
 from tests.replay.tiny import EVENTS, bundle_tiny, prepare_tiny, tiny_events
 
-PUBLISHED = Path(__file__).parents[2] / "benchmarks" / "adaptation" / "plan.toml"
+PUBLISHED = Path(__file__).parents[2] / "benchmarks" / "quality" / "plan.toml"
 PLAN = """
 name = "tiny"
 [[runs]]
@@ -58,7 +58,7 @@ def test_a_cell_is_run_once_and_its_file_tells_models_ratios_and_costs(
     assert document["costs"]["replay"]["cpu_seconds"] > 0 and document["costs"]["pretrain"] is None
     assert cpu_seconds([document, document]) == [document["costs"]["replay"]["cpu_seconds"]] * 2
 
-    main_args = ["bench", "adaptation", "--plan", str(tmp_path / "plan.toml"), "--results", str(results), "--json"]
+    main_args = ["bench", "quality", "--plan", str(tmp_path / "plan.toml"), "--results", str(results), "--json"]
     with pytest.raises(SystemExit, match="0"):
         main(main_args)
     assert json.loads(capsys.readouterr().out) == {"rows": [document], "missing": []}
