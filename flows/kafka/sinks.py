@@ -27,6 +27,8 @@ _REFUSALS = frozenset(
         KafkaError._GAPLESS_GUARANTEE,
     }
 )  # fmt: skip
+# What the client says of messages that it dropped behind a refused one: the reason is told of that one.
+_DROPPED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 
 
 def refusal(topic: str, error: KafkaError) -> Exception:
@@ -44,6 +46,7 @@ class TopicWriter:
         self._producer: Producer = open_producer(settings, self._note_error)
         self._stopping_since: float | None = None
         self._given_up = False
+        self._dropped: KafkaError | None = None
 
     def write(self, record: Record) -> None:
         """Hand a record over; it is on its way, not yet written. Behind one that was given up nothing is sent any more."""
@@ -72,6 +75,7 @@ class TopicWriter:
         """Fail the process where the client is at its end, which it tells by an exception from whatever call comes next."""
         try:
             yield
+            self._tell_dropped()
         except KafkaException as error:
             if error.args[0].code() == KafkaError._FATAL:
                 with self._end_noted():
@@ -83,6 +87,13 @@ class TopicWriter:
             reason = cause.args[0] if known else KafkaError(KafkaError._GAPLESS_GUARANTEE, "a message was refused")
             self._process.fail(refusal(self._topic, reason))
 
+    def _tell_dropped(self) -> None:
+        """Fail the process for messages that were dropped, with the reason if it is still to come."""
+        if self._dropped is not None and self._process.failure is None:
+            self._producer.poll(0.2)
+            if self._process.failure is None:
+                self._process.fail(refusal(self._topic, KafkaError(KafkaError._GAPLESS_GUARANTEE, self._dropped.str())))
+
     def _gives_up(self) -> bool:
         """Whether to wait no more: what the broker has not got is made again by the next start."""
         if self._process.stopping and not self._given_up:
@@ -93,7 +104,9 @@ class TopicWriter:
         return self._given_up
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
+        if error is not None and error.code() in _DROPPED:
+            self._dropped = error
+        elif error is not None:
             self._process.fail(refusal(self._topic, error))
         elif self._process.health.waiting:
             self._process.note_answer()
