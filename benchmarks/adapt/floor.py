@@ -4,8 +4,9 @@ import torch
 
 from benchmarks.adapt.clock import StageClock
 from dynmm_core.adapt.laps import Stage
-from dynmm_core.adapt.loop import HEAD_EXAMPLES, AdaptLoop
+from dynmm_core.adapt.loop import AdaptLoop
 from dynmm_core.adapt.scoring import NEGATIVES
+from dynmm_core.adapt.slide_ranking import HEAD_EXAMPLES
 from dynmm_core.model.features import ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
 from dynmm_core.model.head import REQUEST_STATE_DIM
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from benchmarks.adapt.inputs import HOUR_MS, StreamShape, draw_stream
-from dynmm_core.adapt.loop import AdaptLoop, LoopSettings
+from dynmm_core.adapt.loop import AdaptLoop
+from dynmm_core.adapt.loop_settings import LoopSettings
 from dynmm_core.adapt.rows import latent_rows
 from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.adapt.stream_state import new_state, state_at

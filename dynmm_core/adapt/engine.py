@@ -13,7 +13,8 @@ from dynmm_core.adapt.catalogue import IdMap
 from dynmm_core.adapt.costly_models import check_costly
 from dynmm_core.adapt.histories import Histories
 from dynmm_core.adapt.journal import SlideJournal
-from dynmm_core.adapt.loop import AdaptLoop, LoopSettings, StepResult
+from dynmm_core.adapt.loop import AdaptLoop, StepResult
+from dynmm_core.adapt.loop_settings import LoopSettings
 from dynmm_core.adapt.rows import latent_rows
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.adapt.slide_events import SlideEvents

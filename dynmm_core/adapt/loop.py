@@ -3,7 +3,6 @@
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,50 +13,18 @@ from dynmm_core.adapt.cpu_meter import ADAPTER, HEAD, REFRESH, by_model
 from dynmm_core.adapt.fold_in import FoldedItems
 from dynmm_core.adapt.histories import Histories, HistoryView
 from dynmm_core.adapt.laps import Lap, no_lap
+from dynmm_core.adapt.loop_settings import LoopSettings
 from dynmm_core.adapt.published import Published, publish
-from dynmm_core.adapt.scoring import Ranked
 from dynmm_core.adapt.slide_events import SlideEvents
-from dynmm_core.adapt.strata import WindowRow, masks, window_rows
+from dynmm_core.adapt.slide_ranking import RequestRun, SlideRanking
+from dynmm_core.adapt.strata import WindowRow, masks
 from dynmm_core.adapt.stream_state import StreamState
 from dynmm_core.adapt.trainers import Learners
-from dynmm_core.baselines.contract import Requests
-from dynmm_core.evidence.context import with_kinds
-from dynmm_core.metrics.ranking import expected_metrics
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.examples import Examples
 from dynmm_core.model.features import user_summary
-from dynmm_core.model.head import request_state
 from dynmm_core.model.head_trainer import HeadExamples
 from dynmm_core.model.patched import PatchedRows
-from dynmm_core.model.ranking import rank_targets
-from dynmm_core.randomness import derive_seed
-
-History = Literal["event", "version"]
-HEAD_MODEL = "adapted"
-HEAD_EXAMPLES = 1_024  # of a slide at most
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """What a run chooses about ranking; see the replay command for each option's meaning.
-
-    base_users, base_items: users and items with an event before the cut; rank_from_ms, rank_to_ms bound the events
-    that are ranked (None: no bound); base_newest_ms: newest event inside the base; learn_head: False leaves the head as it is;
-    fold_in: give items that the base does not know a base latent from their events.
-    """
-
-    models: tuple[str, ...]
-    history: History
-    publish_delay_ms: int
-    rank_from_ms: int | None
-    rank_to_ms: int | None
-    keep_consumed: bool
-    summaries: bool
-    base_users: int
-    base_items: int
-    base_newest_ms: int
-    learn_head: bool = True
-    fold_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,19 +39,6 @@ class StepResult:
     update_accepted: bool
     candidates_hit: int | None = None
     update_cpu_seconds: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Requests:
-    """A run of events that see the same version: its rows, the version, and their user side."""
-
-    start: int
-    stop: int
-    published: Published
-    view: HistoryView
-    r_u: Tensor
-    h_base: Tensor
-    s_user: Tensor
 
 
 class AdaptLoop:
@@ -117,16 +71,16 @@ class AdaptLoop:
     def step(self, slide: SlideEvents) -> StepResult:
         """Rank the slide's events with the versions published before them, learn from them, publish the next."""
         requests = self._requests(slide)
-        ranked = self._score(slide, requests)
-        windows, hit = self._rank(slide, requests, ranked), self._candidates_hit(slide, ranked)
+        ranking = SlideRanking(self.settings, slide, requests, self.learners.head.seed)
+        examples = HeadExamples.joined([one.examples for one in ranking.by_head]) if self.settings.learn_head else None
+        windows = ranking.windows(self._strata(slide)) if ranking.any else []
         self.lap("ranking")
         meter = self.state.meter
         meter.take()
         with meter.on(ADAPTER):
             accepted = self.learners.adapter.learn(self._examples(slide, requests), slide.slide_end_ms)
-        if self.settings.learn_head:
+        if examples is not None:
             with meter.on(HEAD):
-                examples = HeadExamples.joined([one.examples for one in ranked])
                 accepted = self.learners.head.learn(examples, slide.slide_end_ms) and accepted
         self.lap("update")
         with meter.on(REFRESH):
@@ -134,7 +88,7 @@ class AdaptLoop:
             self.lap("features")
             self.publish_version()
         self.lap("refresh")
-        return StepResult(windows, accepted, hit, by_model(meter.take(), self.settings.models))
+        return StepResult(windows, accepted, ranking.candidates_hit, by_model(meter.take(), self.settings.models))
 
     def absorb(self, slide: SlideEvents) -> None:
         """Take the slide's facts in: histories, counts, the moment. Neither ranks nor learns."""
@@ -170,7 +124,7 @@ class AdaptLoop:
         items = self.folded_items.tables(self.num_items)
         return publish(self.base, items, self.learners, self.activity, self.state, self.newest_event_ms, delay, self.lap)
 
-    def _requests(self, slide: SlideEvents) -> list[_Requests]:
+    def _requests(self, slide: SlideEvents) -> list[RequestRun]:
         """Split the slide where a newer version becomes visible, and look up what each part may know."""
         times = slide.event_time_ms
         whole = None
@@ -185,7 +139,7 @@ class AdaptLoop:
             self.lap("features")
             r_u, h_base = self.base.user_states(view.recent, view.recent_length)
             self.lap("user states")
-            requests.append(_Requests(start, stop, self.published[0], view, r_u, h_base, self._user_summary(view)))
+            requests.append(RequestRun(slide, start, stop, self.published[0], view, r_u, h_base, self._user_summary(view)))
         return requests
 
     def _served_view(self, slide: SlideEvents, start: int, stop: int) -> HistoryView:
@@ -202,96 +156,18 @@ class AdaptLoop:
             summary = np.zeros_like(summary)
         return torch.from_numpy(summary).to(self.base.device)
 
-    def _ranked_rows(self, slide: SlideEvents) -> tuple[int, int]:
-        """First and last (exclusive) row of the slide that is ranked."""
-        low, high = self.settings.rank_from_ms, self.settings.rank_to_ms
-        first = 0 if low is None else int(np.searchsorted(slide.event_time_ms, low))
-        last = len(slide.event_time_ms) if high is None else int(np.searchsorted(slide.event_time_ms, high))
-        return first, last
-
-    def _score(self, slide: SlideEvents, requests: list[_Requests]) -> list[Ranked]:
-        """Rank each run of requests with the head that it sees, and make examples of some of them."""
-        first, last = self._ranked_rows(slide)
-        every = HEAD_MODEL in self.settings.models and first < last
-        if not every and not self.settings.learn_head:
-            return []
-        random = np.random.Generator(np.random.Philox(derive_seed(self.learners.head.seed, slide.slide_end_ms, "head-examples")))
-        chosen = np.zeros(len(slide.item_idx), bool)
-        chosen[random.permutation(len(chosen))[:HEAD_EXAMPLES]] = True
-        ranked = []
-        for request in requests:
-            with torch.no_grad():
-                h = request.published.adapter.user(request.h_base, request.r_u, request.s_user)
-            cut, score = slice(request.start, request.stop), request.published.score
-            asked = self._asked(slide, request)
-            context = with_kinds(slide.context[cut], asked.session_position, asked.history_length)
-            age_ms = asked.event_time_ms - request.published.activity.as_of_ms
-            ranked.append(score.rank(asked, context, h, request_state(request.s_user, age_ms), chosen[cut], random, every=every))
-        return ranked
-
-    def _asked(self, slide: SlideEvents, request: _Requests) -> Requests:
-        cut, view = slice(request.start, request.stop), request.view
-        empty = np.zeros(0, np.int64)
-        consumed = (empty, empty) if self.settings.keep_consumed else (view.consumed_rows, view.consumed_items)
-        return Requests(
-            slide.user_idx[cut], slide.item_idx[cut], slide.event_time_ms[cut], view.recents, view.session_position,
-            view.length, consumed[0], consumed[1], view.long_recents,
-        )  # fmt: skip
-
-    def _rank(self, slide: SlideEvents, requests: list[_Requests], ranked: list[Ranked]) -> list[WindowRow]:
-        first, last = self._ranked_rows(slide)
-        if first >= last:
-            return []
-        strata = self._strata(slide)
-        rows: list[WindowRow] = []
-        for model in self.settings.models:
-            parts = [self._metrics(model, slide, request, *ranked[k : k + 1]) for k, request in enumerate(requests)]
-            metrics = np.concatenate([part[0] for part in parts])[first:last]
-            staleness = np.concatenate([part[1] for part in parts])[first:last]
-            cut = {name: mask[first:last] for name, mask in strata.items()}
-            rows += window_rows(model, slide.event_time_ms[first:last], metrics, cut, staleness)
-        return rows
-
-    def _candidates_hit(self, slide: SlideEvents, ranked: list[Ranked]) -> int | None:
-        first, last = self._ranked_rows(slide)
-        if HEAD_MODEL not in self.settings.models or first >= last:
-            return None
-        return int((np.concatenate([one.better for one in ranked])[first:last] >= 0).sum())
-
     def _strata(self, slide: SlideEvents) -> dict[str, np.ndarray]:
         live = self.state.histories.view(slide.user_idx, slide.item_idx, slide.event_time_ms, within=True)
         known = np.where(slide.item_idx <= self.num_items, slide.item_idx, 0)
         new_item, new_user = slide.item_idx > self.settings.base_items, slide.user_idx > self.settings.base_users
         return masks(self.activity.events[known], live.length, new_item, new_user, live.session_position)
 
-    def _metrics(
-        self, model: str, slide: SlideEvents, request: _Requests, ranked: Ranked | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return (metrics (n, 6), staleness_ms (n,)) of one model over one run of requests."""
-        targets = slide.item_idx[request.start : request.stop]
-        times = slide.event_time_ms[request.start : request.stop]
-        published, view = request.published, request.view
-        empty = np.zeros(0, np.int64)
-        consumed = (empty, empty) if self.settings.keep_consumed else (view.consumed_rows, view.consumed_items)
-        if model in published.rankers:
-            ranks = published.rankers[model].rank(self._asked(slide, request))
-            return expected_metrics(*ranks), times - published.newest_event_ms
-        if model == "static":
-            ranks = rank_targets(request.h_base, published.z_base, targets, *consumed)
-            return expected_metrics(*ranks), times - self.settings.base_newest_ms
-        if model == HEAD_MODEL:
-            assert ranked is not None
-            return expected_metrics(ranked.better, ranked.ties), times - published.newest_event_ms
-        with torch.no_grad():
-            h = published.adapter.user(request.h_base, request.r_u, request.s_user)
-        return expected_metrics(*rank_targets(h, published.z.whole, targets, *consumed)), times - published.newest_event_ms
-
     def _summaries(self) -> PatchedRows:
         """s_new of every item known at the end of the slide before, zero where not active."""
         rows, values = (torch.from_numpy(one).to(self.base.device) for one in (self.activity.rows, self.activity.summaries))
         return PatchedRows(self.num_items + 1, rows, values)
 
-    def _examples(self, slide: SlideEvents, requests: list[_Requests]) -> Examples:
+    def _examples(self, slide: SlideEvents, requests: list[RequestRun]) -> Examples:
         """Pair each event of a known item with the features frozen at the end of the slide before."""
         known = slide.item_idx <= self.num_items
         keep = torch.from_numpy(np.flatnonzero(known)).to(self.base.device)

@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from dynmm_core.adapt.baseline_tuning import BASELINE_TRIALS, RANKED_TAIL_EVENTS, tune_baselines
-from dynmm_core.adapt.loop import HEAD_MODEL, AdaptLoop, LoopSettings
+from dynmm_core.adapt.loop import AdaptLoop
+from dynmm_core.adapt.loop_settings import HEAD_MODEL, LoopSettings
 from dynmm_core.adapt.stream_state import StreamState, new_state, state_at
 from dynmm_core.adapt.tail import Tail, items_known_at, slides
 from dynmm_core.adapt.trainers import Learners, new_learners

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dynmm_core.adapt.loop import AdaptLoop, LoopSettings
+from dynmm_core.adapt.loop import AdaptLoop
+from dynmm_core.adapt.loop_settings import LoopSettings
 from dynmm_core.adapt.pretrain import frozen, read_cut
 from dynmm_core.adapt.stream_state import new_state, state_at
 from dynmm_core.adapt.tail import items_known_at, slides, start_of_slide

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dynmm_core.adapt.histories import Histories
-from dynmm_core.adapt.loop import AdaptLoop, LoopSettings
+from dynmm_core.adapt.loop import AdaptLoop
+from dynmm_core.adapt.loop_settings import LoopSettings
 from dynmm_core.adapt.published import publish
 from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.adapt.strata import WindowRow
