@@ -8,16 +8,17 @@ import pytest
 from replay.oracle import RankedRange, oracle_ranks, oracle_windows
 from replay.past import Line, Past
 from simulators.schedule import parse_schedule
-from simulators.settings import HOUR_MS, StreamSettings
+from simulators.settings import HOUR_MS, StreamSettings, cut_time_ms
 from simulators.stream import Stream, draw_stream, previous_items
 from simulators.truth import Truth
 from simulators.world import World, make_world
 
-SETTINGS = StreamSettings(events=2_000, users=40, items=60, online_hours=6, topics=4, segments=2)
+SETTINGS = StreamSettings(events=2_000, users=80, items=120, online_hours=6, topics=4, segments=2)
+CUT = SETTINGS.history_events
 BIRTHS = """
 [[drift]]
 kind = "item_birth"
-start = 0.3
+start = "2h"
 items = 0.2
 magnitude = 0.5
 """
@@ -31,7 +32,16 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def stream(world: World) -> Stream:
-    return draw_stream(world)
+    """A stream with an event at the very start of every hour, among them the first one of a new item."""
+    drawn = draw_stream(world)
+    hours = drawn.event_time_ms // HOUR_MS * HOUR_MS
+    first = np.flatnonzero(np.diff(hours, prepend=0))
+    time, item = drawn.event_time_ms.copy(), drawn.item.copy()
+    time[first] = hours[first]
+    births = cut_time_ms() + 2 * HOUR_MS
+    born = np.bincount(item[(hours == births) & np.isin(item, world.drifts[0].items)]).argmax()
+    item[first[hours[first] == births]] = born
+    return replace(drawn, item=item, event_time_ms=time)
 
 
 def past_of(stream: Stream, line: Line) -> Past:
@@ -67,8 +77,8 @@ def by_hand(truth: Truth, past: Past, row: int, *, keep_consumed: bool) -> tuple
 def test_ranks_are_those_of_the_protocol(
     world: World, stream: Stream, slide_ms: int, shown_after_ms: int | None, keep_consumed: bool
 ) -> None:
-    past, truth = past_of(stream, Line(SETTINGS.history_events, slide_ms, shown_after_ms)), Truth.of(world)
-    rows = np.arange(SETTINGS.history_events, SETTINGS.events)[::5]
+    past, truth = past_of(stream, Line(CUT, slide_ms, shown_after_ms)), Truth.of(world)
+    rows = np.unique(np.r_[CUT : CUT + 60, CUT : SETTINGS.events : 4])
 
     better, ties = oracle_ranks(truth, past, rows, keep_consumed=keep_consumed)
 
@@ -77,11 +87,12 @@ def test_ranks_are_those_of_the_protocol(
     assert (better == -1).any() and (better > 0).any()
 
 
-@pytest.mark.parametrize("cut_row", [SETTINGS.history_events, SETTINGS.history_events + 37])
-def test_strata_are_what_lay_before_each_event(stream: Stream, cut_row: int) -> None:
+@pytest.mark.parametrize("cut_ms", [cut_time_ms(), cut_time_ms() + 5 * HOUR_MS // 2], ids=["on the hour", "amid births"])
+def test_strata_are_what_lay_before_each_event(stream: Stream, cut_ms: int) -> None:
+    cut_row = int(np.searchsorted(stream.event_time_ms, cut_ms))
     past = past_of(stream, Line(cut_row, HOUR_MS))
     strata = past.strata()
-    for row in range(cut_row, SETTINGS.events, 7):
+    for row in range(cut_row, SETTINGS.events, 3):
         user, item, time = past.user[row], past.item[row], past.event_time_ms[row]
         same_item = [j for j in range(row) if past.item[j] == item]
         known = any(past.event_time_ms[j] < time // HOUR_MS * HOUR_MS for j in same_item)
@@ -98,13 +109,12 @@ def test_strata_are_what_lay_before_each_event(stream: Stream, cut_row: int) -> 
 
 
 def test_only_the_range_asked_for_is_ranked(world: World, stream: Stream) -> None:
-    past, truth = past_of(stream, Line(SETTINGS.history_events, HOUR_MS)), Truth.of(world)
-    cut = SETTINGS.history_events
+    past, truth = past_of(stream, Line(CUT, HOUR_MS)), Truth.of(world)
     times = past.event_time_ms
     whole = RankedRange(0, int(times[-1]) + 1, keep_consumed=True)
-    part = replace(whole, from_ms=int(times[cut + 100]), to_ms=int(times[cut + 300]))
+    part = replace(whole, from_ms=int(times[CUT + 100]), to_ms=int(times[CUT + 300]))
 
     def events(ranked: RankedRange) -> int:
         return sum(row.n for row in oracle_windows(truth, past, ranked) if row.stratum == "all")
 
-    assert (events(whole), events(part)) == (SETTINGS.events - cut, 200)
+    assert (events(whole), events(part)) == (SETTINGS.events - CUT, 200)
