@@ -13,7 +13,7 @@ from simulators.stream import Stream, draw_stream, previous_items
 from simulators.truth import Truth
 from simulators.world import World, make_world
 
-SETTINGS = StreamSettings(events=2_000, users=80, items=120, online_hours=6, topics=4, segments=2)
+SETTINGS = StreamSettings(events=2_000, users=80, items=240, online_hours=6, topics=4, segments=2)
 CUT = SETTINGS.history_events
 BIRTHS = """
 [[drift]]
@@ -32,16 +32,16 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def stream(world: World) -> Stream:
-    """A stream with an event at the very start of every hour, among them the first one of a new item."""
+    """A stream with an event at the very start of every hour, by the user just before it; one of them is a new item's first."""
     drawn = draw_stream(world)
     hours = drawn.event_time_ms // HOUR_MS * HOUR_MS
     first = np.flatnonzero(np.diff(hours, prepend=0))
-    time, item = drawn.event_time_ms.copy(), drawn.item.copy()
-    time[first] = hours[first]
+    time, item, user = drawn.event_time_ms.copy(), drawn.item.copy(), drawn.user.copy()
+    time[first], user[first] = hours[first], user[np.maximum(first - 1, 0)]
     births = cut_time_ms() + 2 * HOUR_MS
     born = np.bincount(item[(hours == births) & np.isin(item, world.drifts[0].items)]).argmax()
     item[first[hours[first] == births]] = born
-    return replace(drawn, item=item, event_time_ms=time)
+    return replace(drawn, user=user, item=item, event_time_ms=time)
 
 
 def past_of(stream: Stream, line: Line) -> Past:
