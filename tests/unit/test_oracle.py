@@ -108,6 +108,24 @@ def test_strata_are_what_lay_before_each_event(stream: Stream, cut_ms: int) -> N
         assert ("session_later" in found) == running
 
 
+def test_the_slide_of_the_cut_counts_what_it_has_and_knows_what_came_before_it() -> None:
+    """Six clicks before the cut in its own slide make item 0 no known one; item 1 had some before, and has six by the cut."""
+    item = np.array([1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1])
+    minutes = np.array([0, 1, 2, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71])
+    past = Past(np.arange(14), item, minutes * MINUTE_MS, Line(12, HOUR_MS))
+
+    assert past.strata()["cold_item"][12:].tolist() == [True, False]
+
+
+def test_an_item_is_consumed_from_the_very_moment_its_version_is_published() -> None:
+    user, item = np.zeros(4, np.int64), np.array([0, 1, 2, 3])
+    past = Past(user, item, np.array([30, 90, 129, 130]) * MINUTE_MS, Line(1, HOUR_MS, shown_after_ms=10 * MINUTE_MS))
+
+    assert past.consumed().before(np.array([1, 2, 3]), 4).tolist() == [
+        [True, False, False, False], [True, False, False, False], [True, True, False, False],
+    ]  # fmt: skip
+
+
 def test_only_the_range_asked_for_is_ranked(world: World, stream: Stream) -> None:
     past, truth = past_of(stream, Line(CUT, HOUR_MS)), Truth.of(world)
     times = past.event_time_ms
