@@ -71,12 +71,10 @@ def metric_over_time(cells: Cells, metric: str, marks: Sequence[Mark], *, bands:
 
 
 def add_marks(figure: go.Figure, marks: Sequence[Mark]) -> None:
-    """Mark drifts: a line with its label where one starts, thin lines where its level moves, a shade until it ends."""
+    """Mark drifts: a line with a label where one starts, a shade where it is in force, the darker the higher its level."""
     for mark in marks:
-        if mark.end_ms is not None:
-            figure.add_shape(type="rect", x0=mark.start_ms, x1=mark.end_ms, y0=0, y1=1, yref="paper", layer="below", name="shade")
-        for moment in mark.steps_ms:
-            figure.add_shape(type="line", x0=moment, x1=moment, y0=0, y1=1, yref="paper", layer="below", name="step")
+        for start, end, level in mark.spans:
+            figure.add_shape(type="rect", x0=start, x1=end, y0=0, y1=1, yref="paper", layer="below", opacity=level, name="shade")
         figure.add_shape(type="line", x0=mark.start_ms, x1=mark.start_ms, y0=0, y1=1, yref="paper", layer="below", name="start")
         figure.add_annotation(
             x=mark.start_ms, y=1, yref="paper", yanchor="bottom", text=escape(mark.label), showarrow=False, name="drift"

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from math import isfinite
 
 from dynmm_core.quantities import format_duration
-from replay.html.palette import ORACLE
 from replay.html.run_data import RunData
+from replay.oracle import ORACLE
 from replay.results import ADAPTED, HEADLINE, OVERALL, SINGLE_MODELS, Ratio
 
 

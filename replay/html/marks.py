@@ -1,13 +1,30 @@
 """Marks of known drifts: what charts over time show of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from simulators.truth_file import DriftMark
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A drift on a time axis: a short label, its start, its end where it has one, and when its level moves in between."""
+    """A drift on a time axis: a short label, its start, and spans (start, end, level) in which it is at a level above 0."""
 
     label: str
     start_ms: int
-    end_ms: int | None
-    steps_ms: tuple[int, ...] = ()
+    spans: tuple[tuple[int, int, float], ...]
+
+
+def drift_marks(drifts: Sequence[DriftMark], until_ms: int) -> tuple[Mark, ...]:
+    """Return the marks of drifts, numbered in their order; what has no end is in force ``until_ms``."""
+    return tuple(Mark(f"D{number}", drift.start_ms, _spans(drift, until_ms)) for number, drift in enumerate(drifts, 1))
+
+
+def _spans(drift: DriftMark, until_ms: int) -> tuple[tuple[int, int, float], ...]:
+    levels = list(drift.levels)
+    if not levels and drift.end_ms is not None:
+        # It rises evenly: half of it, on the mean, until all of it is in force.
+        levels = [(drift.start_ms, 0.5), (drift.end_ms, 1.0)]
+    ends = [at for at, _ in levels[1:]] + [until_ms]
+    found = ((at, min(end, until_ms), level) for (at, level), end in zip(levels, ends, strict=True))
+    return tuple((at, end, level) for at, end, level in found if level > 0 and at < end)

@@ -8,9 +8,8 @@ lines that are often seen together differ in lightness or dash, too.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from replay.oracle import ORACLE
 from replay.results import ADAPTED, Ratio
-
-ORACLE = "oracle"
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.quantities import format_duration
 from replay.html.cells import DAY_MS, WINDOW_MS, Cells, fitting_bucket_ms
 from replay.html.drawing import add_line, add_marks, metric_over_time, moments, new_figure
-from replay.html.palette import ORACLE
 from replay.html.parts import Cell, Chart, Section, Table, interval_cell, number_cell, rows_of, text_cell
 from replay.html.ratio_chart import ratio_chart
 from replay.html.run_data import RunData
 from replay.html.times import bucket_name, moment_cell
+from replay.oracle import ORACLE
 from replay.results import BOOTSTRAP_SEED, HEADLINE, block_windows
 
 # More points than this are a smear on a phone, and no clearer on a desk.
@@ -46,9 +46,9 @@ def models_section(run: RunData) -> Section:
             ]
         )
     rows.sort(key=lambda row: -(row[1].sort if isinstance(row[1].sort, float) else 0.0))
-    percent = [f"{metric.upper()}, %" for metric in _OTHER_METRICS]
-    columns = ("model", f"{HEADLINE.upper()}, % [95 %]", *percent, "staleness", "CPU s of update")
-    table = Table("Means over all ranked events; a heading's button sorts.", columns, rows_of(rows))
+    others = (metric.upper() for metric in _OTHER_METRICS)
+    columns = ("model", f"{HEADLINE.upper()} [95\u00a0%]", *others, "staleness", "CPU s of update")
+    table = Table("Percent, means over all ranked events; a heading's button sorts.", columns, rows_of(rows))
     return Section(
         "models", "All models", "Every model ranked the same events, each before anything was learned from it.", tables=(table,)
     )

@@ -47,7 +47,7 @@ def points_figure(
 ) -> go.Figure:
     """Draw values with their bounds (low, high), a row for each name, the first on top, and a line at ``even``."""
     figure = new_figure("", from_zero=False)
-    figure.add_shape(type="line", x0=even, x1=even, y0=0, y1=1, yref="paper", layer="below", name="even")
+    figure.add_shape(type="line", x0=even, x1=even, y0=0, y1=1, yref="paper", name="even")
     figure.add_scatter(
         x=rounded(values), y=[escape(name) for name in names], mode="markers+text", meta={"role": "estimate"},
         text=[f"{value:.{digits}f}" for value in values], textposition="top center",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dynmm_core.quantities import format_duration
 from replay.html.costs import cost_section, store_section
+from replay.html.drift import drift_section
 from replay.html.headline import facts, headline
 from replay.html.page import LegendEntry, Page
 from replay.html.palette import looks, shown_first
@@ -23,6 +24,7 @@ def report_page(run: RunData, refresh: Sequence[Path] = ()) -> Page:
     sections = (
         ratios_section(run),
         time_section(run),
+        drift_section(run),
         models_section(run),
         gap_section(run),
         strata_section(run),
@@ -78,4 +80,4 @@ def _consumed(kept: bool) -> str:
 
 def _span(run: RunData) -> str:
     starts = run.windows.starts_ms
-    return f"{moment(int(starts[0]))} to {moment(int(starts[-1]) + 3_600_000)} UTC" if len(starts) else "no window"
+    return f"{moment(int(starts[0]))} to {moment(run.until_ms)} UTC" if len(starts) else "no window"

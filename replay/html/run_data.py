@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.store.latents import LatentStore
 from dynmm_core.store.version import Version
-from replay.html.cells import Cells, strata_cells
-from replay.html.marks import Mark
+from replay.html.cells import WINDOW_MS, Cells, strata_cells
+from replay.html.marks import Mark, drift_marks
 from replay.results import OVERALL, Ratio, Results, collect, headline_ratios
 from replay.run_folder import ACCOUNTING_FILE, ATTEMPTS_FILE, WINDOWS_FILE, RunRecord, finished_run
+from replay.truth import read_marks
+from simulators.truth_file import DriftMark
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class RunData:
     windows: Cells
     strata: Mapping[str, Cells]
     commits: tuple[Commit, ...]
+    drifts: tuple[DriftMark, ...] = ()
 
     @property
     def name(self) -> str:
@@ -60,8 +63,13 @@ class RunData:
 
     @property
     def marks(self) -> tuple[Mark, ...]:
-        """The marks of its drifts."""
-        return ()
+        """The marks of its drifts on a time axis."""
+        return drift_marks(self.drifts, self.until_ms)
+
+    @property
+    def until_ms(self) -> int:
+        """The end of the last evaluation window; 0 where nothing was ranked."""
+        return int(self.windows.starts_ms[-1]) + WINDOW_MS if len(self.windows.starts_ms) else 0
 
     @cached_property
     def ratios(self) -> tuple[Ratio, ...]:
@@ -76,6 +84,7 @@ def read_run_data(path: Path) -> RunData:
         UserError: no run there, or not a finished one.
     """
     record, metrics = finished_run(path)
+    known = read_marks(path)
     store = LatentStore.open(path / "store")
     versions = store.active()
     figures = [version.metrics for version in versions]
@@ -88,6 +97,7 @@ def read_run_data(path: Path) -> RunData:
         windows=read_windows(path),
         strata={name: cells for name, cells in strata_cells(figures, record.config.models).items() if name != OVERALL},
         commits=_commits(versions, store.row_file_bytes(), _attempt_starts_ms(path)),
+        drifts=() if known is None else known.drifts,
     )
 
 

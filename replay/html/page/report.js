@@ -24,6 +24,8 @@ function paintTrace(trace, colours) {
   const look = data.models[model] ?? { colour: 0, dash: "solid", wide: false };
   const colour = colours(`series-${side === undefined ? look.colour : side}`);
   const painted = { ...trace, visible: shown.get(model) ?? true };
+  if (role === "span") return { ...painted, line: { ...trace.line, color: colours("shade") } };
+  if (role === "alarm") return { ...painted, marker: { ...trace.marker, color: colours("ink") } };
   if (role === "band") return { ...painted, fillcolor: faint(colour, 0.12) };
   if (role === "estimate") {
     return {
@@ -40,7 +42,7 @@ function paintShape(shape, colours) {
   const [ink, shade] = [colours("ink"), colours("shade")];
   if (shape.name === "shade") return { ...shape, fillcolor: faint(shade, 0.12), line: { width: 0 } };
   if (shape.name === "even") return { ...shape, line: { color: ink, width: 1.2 } };
-  return { ...shape, line: { color: shade, width: shape.name === "start" ? 1.6 : 1, dash: shape.name === "start" ? "solid" : "dot" } };
+  return { ...shape, line: { color: shade, width: 1.6 } };
 }
 
 function paintAxis(axis, colours, more) {
