@@ -8,6 +8,8 @@ from replay.html.run_data import RunData
 from replay.oracle import ORACLE
 from replay.results import ADAPTED, HEADLINE, OVERALL, SINGLE_MODELS, Ratio
 
+UNDECIDED = "cannot be told from"
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -45,7 +47,7 @@ def standing(low: float, high: float, even: float) -> str:
     """Return how one stands to another whose difference or ratio lies between low and high."""
     if low > even:
         return "is ahead of"
-    return "is behind" if high < even else "cannot be told from"
+    return "is behind" if high < even else UNDECIDED
 
 
 def facts(run: RunData) -> list[Fact]:

@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 from dynmm_core.errors import UserError
 from replay.files import write_atomically
 from replay.html.headline import Fact
-from replay.html.palette import Look
+from replay.html.palette import SIDES, Look
 from replay.html.parts import Section
 
 GENERATOR = "dynmm report"
@@ -117,6 +117,7 @@ def _data(page: Page) -> dict[str, Any]:
     charts = [chart for section in page.sections for chart in section.charts]
     return {
         "models": {entry.name: {**asdict(entry.look), "shown": entry.name in page.shown} for entry in page.legend},
+        "sides": {name: asdict(look) for name, look in SIDES.items()},
         "charts": {chart.id: {"figures": {name: _figure(figure) for name, figure in chart.figures.items()}} for chart in charts},
     }
 

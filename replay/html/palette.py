@@ -36,6 +36,7 @@ _LOOKS = {
     "periodic_retrain": Look(9, "dash"),
     "lightgcn": Look(9, "dot"),
 }
+SIDES = {"A": Look(5, "dash"), "B": Look(0)}
 _OTHERS = tuple(Look(colour, "dashdot") for colour in (1, 4, 5, 6, 7, 8, 9))
 
 

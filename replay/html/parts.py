@@ -6,6 +6,8 @@ from math import isfinite
 
 import plotly.graph_objects as go
 
+from replay.html.palette import Look
+
 NOTHING = "–"
 
 
@@ -58,7 +60,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page under a heading. ``absent`` says how to get what the run lacks, in place of charts and tables."""
+    """A part of the page under a heading. ``absent`` says how to get what the run lacks, in place of charts and tables.
+
+    key: what lines mean that are no models', with how they look.
+    """
 
     id: str
     title: str
@@ -66,6 +71,7 @@ class Section:
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
+    key: tuple[tuple[str, Look], ...] = ()
     absent: str | None = None
     tables_first: bool = False
 

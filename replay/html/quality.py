@@ -16,6 +16,8 @@ from replay.results import BOOTSTRAP_SEED, HEADLINE, block_windows
 
 # More points than this are a smear on a phone, and no clearer on a desk.
 POINTS = 320
+# Of charts side by side.
+SMALL_POINTS = 40
 _OTHER_METRICS = tuple(name for name in METRICS if name != HEADLINE)
 
 
@@ -110,7 +112,7 @@ def points_sentence(windows: Cells, bucket_ms: int) -> str:
     count = len(windows.starts_ms)
     if bucket_ms == WINDOW_MS:
         return f"Each point is one of {count:,} one-hour windows."
-    return f"Each point is {bucket_name(bucket_ms)}: {count:,} one-hour windows would be too many to tell apart."
+    return f"Each point adds up {bucket_name(bucket_ms)}: {count:,} one-hour windows are too many to draw one by one."
 
 
 def over_time_table(cells: Cells, values: np.ndarray, what: str, bucket_ms: int) -> Table:

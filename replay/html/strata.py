@@ -9,12 +9,10 @@ from dynmm_core.metrics.ranking import METRICS
 from replay.html.cells import Cells, fitting_bucket_ms
 from replay.html.drawing import metric_over_time
 from replay.html.parts import Cell, Chart, Section, Table, interval_cell, number_cell, rows_of, text_cell
-from replay.html.quality import over_time_table, points_sentence
+from replay.html.quality import SMALL_POINTS, over_time_table, points_sentence
 from replay.html.run_data import RunData
 from replay.results import HEADLINE, Ratio, ratio_over_windows
 
-# Small charts side by side.
-_POINTS = 40
 _MEANING = {
     "warm": "item and user with five events or more",
     "cold_item": "items with fewer than five events",
@@ -29,14 +27,14 @@ _MEANING = {
 def strata_section(run: RunData) -> Section:
     """Show the headline metric of every stratum, over all events and along the stream."""
     found = [name for name in STRATA if name in run.strata]
-    bucket_ms = fitting_bucket_ms(run.windows.starts_ms, _POINTS)
+    bucket_ms = fitting_bucket_ms(run.windows.starts_ms, SMALL_POINTS)
     charts = tuple(_chart(run, name, bucket_ms) for name in found)
     lead = f"The same metric over parts of the events; small parts move a lot. {points_sentence(run.windows, bucket_ms)}"
     return Section("strata", "Strata", lead, charts=charts, tables=(_summary(run, found),), tables_first=True)
 
 
 def _summary(run: RunData, names: Sequence[str]) -> Table:
-    models = list(run.metrics["models"])
+    models = sorted(run.metrics["models"], key=lambda model: -run.metrics["models"][model][HEADLINE])
     pair = run.ratios[0] if run.ratios else None
     events = run.metrics["events"]
     rows = []

@@ -21,8 +21,8 @@ function faint(colour, share) {
 
 function paintTrace(trace, colours) {
   const { model, role, side } = trace.meta;
-  const look = data.models[model] ?? { colour: 0, dash: "solid", wide: false };
-  const colour = colours(`series-${side === undefined ? look.colour : side}`);
+  const look = data.sides[side] ?? data.models[model] ?? { colour: 0, dash: "solid" };
+  const colour = colours(`series-${look.colour}`);
   const painted = { ...trace, visible: shown.get(model) ?? true };
   if (role === "span") return { ...painted, line: { ...trace.line, color: colours("shade") } };
   if (role === "alarm") return { ...painted, marker: { ...trace.marker, color: colours("ink") } };
@@ -34,13 +34,12 @@ function paintTrace(trace, colours) {
     };
   }
   const marker = { ...trace.marker, color: colour, size: trace.marker?.size ?? 8 };
-  const dash = trace.line?.dash ?? (side === undefined ? look.dash : "solid");
-  return { ...painted, marker, line: { ...trace.line, color: colour, dash, width: look.wide && side === undefined ? 3.2 : 1.8 } };
+  return { ...painted, marker, line: { ...trace.line, color: colour, dash: look.dash, width: look.wide ? 3.2 : 1.8 } };
 }
 
 function paintShape(shape, colours) {
   const [ink, shade] = [colours("ink"), colours("shade")];
-  if (shape.name === "shade") return { ...shape, fillcolor: faint(shade, 0.12), line: { width: 0 } };
+  if (shape.name === "shade") return { ...shape, fillcolor: faint(shade, 0.08), line: { width: 0 } };
   if (shape.name === "even") return { ...shape, line: { color: ink, width: 1.2 } };
   return { ...shape, line: { color: shade, width: 1.6 } };
 }
