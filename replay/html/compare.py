@@ -151,7 +151,7 @@ def _sides_section(a: RunData, b: RunData) -> Section:
                 hovertemplate=f"{name} %{{y:.2f}}<extra></extra>",
             )  # fmt: skip
         figure.update_xaxes(nticks=4, tickangle=0)
-        add_marks(figure, a.marks)
+        add_marks(figure, a.marks, labels=False)
         row = sides[0].of(model)
         cells = Cells(("A", "B"), sides[0].starts_ms, np.stack([side.n[row] for side in sides]), sides[0].sums[:2])
         table = over_time_table(cells, np.array(means), f"{_METRIC} of {model}, percent", bucket_ms)

@@ -64,8 +64,10 @@ def cost_section(run: RunData) -> Section:
 
 def _cpu_chart(run: RunData, cells: CostCells, point: str) -> Chart:
     figure = new_figure(log=True, from_zero=False)
-    figure.update_yaxes(dtick=1)
     learning = [row for row in range(len(cells.models)) if cells.cpu_seconds[row].any()]
+    spent = cells.cpu_seconds[cells.cpu_seconds > 0]
+    # Within two decades their powers of ten would leave an axis with one tick, or none.
+    figure.update_yaxes(dtick="D2" if not len(spent) or spent.max() < 100 * spent.min() else 1)
     for row in learning:
         model, spent = cells.models[row], cells.cpu_seconds[row]
         add_line(figure, model, moments(cells.starts_ms), np.where(spent > 0, spent, np.nan), f"{model} %{{y:.4f}} s")

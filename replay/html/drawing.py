@@ -56,26 +56,30 @@ def add_band(figure: go.Figure, model: str, x: Sequence[int], low: np.ndarray, h
     )  # fmt: skip
 
 
-def metric_over_time(cells: Cells, metric: str, marks: Sequence[Mark], *, bands: bool) -> go.Figure:
-    """Draw every model's mean over events by bucket, in percent, with its 95 % interval where ``bands``."""
+def metric_over_time(cells: Cells, metric: str, marks: Sequence[Mark], *, small: bool = False) -> go.Figure:
+    """Draw every model's mean over events by bucket, in percent, with its 95 % interval unless the chart is ``small``."""
     figure = new_figure()
     x, means, (low, high) = moments(cells.starts_ms), 100 * cells.means(metric), cells.intervals(metric)
     for row, model in enumerate(cells.models):
         bounds = 100 * np.stack([low[row], high[row]], axis=1)
-        if bands:
+        if not small:
             add_band(figure, model, x, bounds[:, 0], bounds[:, 1])
         told = f"{escape(model)} %{{y:.2f}} [%{{customdata[0]:.2f}}, %{{customdata[1]:.2f}}] of %{{customdata[2]:,}} events"
         add_line(figure, model, x, means[row], told, np.column_stack([bounds, cells.n[row]]))
-    add_marks(figure, marks)
+    add_marks(figure, marks, labels=not small)
     return figure
 
 
-def add_marks(figure: go.Figure, marks: Sequence[Mark]) -> None:
-    """Mark drifts: a line with a label where one starts, a shade where it is in force, the darker the higher its level."""
+def add_marks(figure: go.Figure, marks: Sequence[Mark], *, labels: bool = True) -> None:
+    """Mark drifts: a line where one starts, with its label where there is room, and a shade as long as it passes.
+
+    What stays to the end has no shade: it would say the same as the line, and hide what is drawn over it.
+    """
     for mark in marks:
-        for start, end, level in mark.spans:
+        for start, end, level in mark.passing:
             figure.add_shape(type="rect", x0=start, x1=end, y0=0, y1=1, yref="paper", layer="below", opacity=level, name="shade")
-        figure.add_shape(type="line", x0=mark.start_ms, x1=mark.start_ms, y0=0, y1=1, yref="paper", layer="below", name="start")
-        figure.add_annotation(
-            x=mark.start_ms, y=1, yref="paper", yanchor="bottom", text=escape(mark.label), showarrow=False, name="drift"
-        )
+        figure.add_shape(type="line", x0=mark.start_ms, x1=mark.start_ms, y0=0, y1=1, yref="paper", layer="between", name="start")
+        if labels:
+            figure.add_annotation(
+                x=mark.start_ms, y=1, yref="paper", yanchor="bottom", text=escape(mark.label), showarrow=False, name="drift"
+            )

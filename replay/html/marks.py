@@ -8,16 +8,25 @@ from simulators.truth_file import DriftMark
 
 @dataclass(frozen=True)
 class Mark:
-    """A drift on a time axis: a short label, its start, and spans (start, end, level) in which it is at a level above 0."""
+    """A drift on a time axis: a short label, its start, and spans (start, end, level) in which it is at a level above 0.
+
+    passing: those spans that end before the log does; the others, once begun, are how things are.
+    """
 
     label: str
     start_ms: int
     spans: tuple[tuple[int, int, float], ...]
+    passing: tuple[tuple[int, int, float], ...]
 
 
 def drift_marks(drifts: Sequence[DriftMark], until_ms: int) -> tuple[Mark, ...]:
-    """Return the marks of drifts, numbered in their order; what has no end is in force ``until_ms``."""
-    return tuple(Mark(f"D{number}", drift.start_ms, _spans(drift, until_ms)) for number, drift in enumerate(drifts, 1))
+    """Return the marks of drifts, numbered in their order; ``until_ms`` is the end of the log."""
+    marks = []
+    for number, drift in enumerate(drifts, 1):
+        spans = _spans(drift, until_ms)
+        passing = tuple(span for span in spans if span[1] < until_ms)
+        marks.append(Mark(f"D{number}", drift.start_ms, spans, passing))
+    return tuple(marks)
 
 
 def _spans(drift: DriftMark, until_ms: int) -> tuple[tuple[int, int, float], ...]:

@@ -71,7 +71,7 @@ def time_section(run: RunData) -> Section:
     """Show every model's metrics along the stream."""
     bucket_ms = fitting_bucket_ms(run.windows.starts_ms, POINTS)
     cells = run.windows.by(bucket_ms)
-    figures = {metric.upper(): metric_over_time(cells, metric, run.marks, bands=True) for metric in (HEADLINE, *_OTHER_METRICS)}
+    figures = {metric.upper(): metric_over_time(cells, metric, run.marks) for metric in (HEADLINE, *_OTHER_METRICS)}
     about = f"{points_sentence(run.windows, bucket_ms)} Shades are 95 % intervals by the number of events, taken as independent."
     table = over_time_table(cells, 100 * cells.means(HEADLINE), f"{HEADLINE.upper()} in percent", bucket_ms)
     chart = Chart("time", "Window by window", "percent", about, figures, table, height=440)

@@ -64,7 +64,7 @@ def _ratio_cell(ratio: Ratio | None) -> Cell:
 
 def _chart(run: RunData, name: str, bucket_ms: int) -> Chart:
     cells = run.strata[name].by(bucket_ms)
-    figure = metric_over_time(cells, HEADLINE, run.marks, bands=False)
+    figure = metric_over_time(cells, HEADLINE, run.marks, small=True)
     figure.update_xaxes(range=[int(run.windows.starts_ms[0]), run.until_ms], nticks=4, tickangle=0)
     table = over_time_table(cells, 100 * cells.means(HEADLINE), f"{HEADLINE.upper()} of {name}, percent", bucket_ms)
     about = f"{_MEANING[name]}."

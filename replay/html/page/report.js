@@ -39,7 +39,7 @@ function paintTrace(trace, colours) {
 
 function paintShape(shape, colours) {
   const [ink, shade] = [colours("ink"), colours("shade")];
-  if (shape.name === "shade") return { ...shape, fillcolor: faint(shade, 0.08), line: { width: 0 } };
+  if (shape.name === "shade") return { ...shape, fillcolor: faint(shade, 0.14), line: { width: 0 } };
   if (shape.name === "even") return { ...shape, line: { color: ink, width: 1.2 } };
   return { ...shape, line: { color: shade, width: 1.6 } };
 }
