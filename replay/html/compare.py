@@ -15,7 +15,7 @@ from replay.html.pairing import Difference, check_pair, chosen, differences, sam
 from replay.html.palette import SIDES, looks
 from replay.html.parts import Chart, Section, Table, interval_cell, number_cell, rows_of, text_cell
 from replay.html.quality import POINTS, SMALL_POINTS, over_time_table, points_sentence
-from replay.html.ratio_chart import points_figure, points_height
+from replay.html.ratio_chart import Point, points_figure, points_height
 from replay.html.run_data import RunData
 from replay.results import ADAPTED, HEADLINE
 
@@ -44,7 +44,7 @@ def compare_page(a: RunData, b: RunData) -> Page:
         sections=(
             _differences_section(found),
             _time_section(a, b),
-            _sides_section(a, b),
+            _sides_section(a, b, [one.model for one in found if not one.same]),
             _strata_section(a, b),
             _cost_section(a, b),
             _settings_section(a, b),
@@ -93,23 +93,23 @@ def _differences_section(found: Sequence[Difference]) -> Section:
     ]
     columns = ("model", "A", "B", "B minus A [95\u00a0%]", "p", "p, Holm")
     table = Table(f"{_METRIC} in percent, differences in points", columns, rows_of(rows))
-    known = [(one, one.low, one.high) if not isnan(one.low) else (one, one.difference, one.difference) for one in found]
-    figure = points_figure(
-        [one.model for one in found],
-        [100 * one.difference for one in found],
-        [(100 * low, 100 * high) for _, low, high in known],
-        even=0.0,
-        digits=2,
-    )
+    points = [_point(one) for one in found if not one.same] or [_point(one) for one in found]
+    figure = points_figure(points, even=0.0, digits=2)
     about = "Right of the line at 0, B ranks better. Bars are 95 % intervals of the difference, paired by window."
-    chart = Chart("difference", "B minus A", f"{_METRIC}, points", about, {"": figure}, table, height=points_height(len(found)))
+    if 0 < len(points) < len(found):
+        about += " Models that are equal in every window are in the table alone."
+    chart = Chart("difference", "B minus A", f"{_METRIC}, points", about, {"": figure}, table, height=points_height(len(points)))
     tested = sum(not isnan(one.p) for one in found)
-    note = (
-        f"Intervals: bootstrap over blocks of {found[0].block} consecutive windows, of which there are {found[0].blocks}."
-        f" p: Student's test over those blocks, corrected by Holm over the {tested} models that differ at all."
-    )
+    blocks = f"blocks of {found[0].block} consecutive windows, of which there are {found[0].blocks}"
+    corrected = f"corrected by Holm over the {tested} models that differ at all" if tested else "where anything differs"
+    note = f"Intervals: bootstrap over {blocks}. p: Student's test over those blocks, {corrected}."
     lead = "Both runs ranked the same events, so that each window is compared with itself."
     return Section("differences", "Differences", lead, charts=(chart,), notes=(note,))
+
+
+def _point(one: Difference) -> Point:
+    low, high = (one.difference, one.difference) if isnan(one.low) else (one.low, one.high)
+    return Point(one.model, 100 * one.difference, 100 * low, 100 * high)
 
 
 def _time_section(a: RunData, b: RunData) -> Section:
@@ -138,11 +138,13 @@ def _time_section(a: RunData, b: RunData) -> Section:
     )
 
 
-def _sides_section(a: RunData, b: RunData) -> Section:
+def _sides_section(a: RunData, b: RunData, models: Sequence[str]) -> Section:
+    if not models:
+        return Section("sides", "Side by side", "", absent="Every model is the same in both runs, in every window.")
     bucket_ms = fitting_bucket_ms(a.windows.starts_ms, SMALL_POINTS)
     sides = [run.windows.by(bucket_ms) for run in (a, b)]
     charts = []
-    for model in shared_models(a.windows, b.windows):
+    for model in models:
         figure = new_figure()
         means = [100 * cells.means(HEADLINE)[cells.of(model)] for cells in sides]
         for name, mean in zip("AB", means, strict=True):
@@ -156,7 +158,7 @@ def _sides_section(a: RunData, b: RunData) -> Section:
         cells = Cells(("A", "B"), sides[0].starts_ms, np.stack([side.n[row] for side in sides]), sides[0].sums[:2])
         table = over_time_table(cells, np.array(means), f"{_METRIC} of {model}, percent", bucket_ms)
         charts.append(Chart(f"side-{model}", model, "percent", "", {"": figure}, table, height=240, small=True))
-    lead = f"{_METRIC} of both runs. {points_sentence(a.windows, bucket_ms)}"
+    lead = f"{_METRIC} of both runs, for the models that differ. {points_sentence(a.windows, bucket_ms)}"
     key = tuple((f"{name} {run.name}", SIDES[name]) for name, run in (("A", a), ("B", b)))
     return Section("sides", "Side by side", lead, charts=tuple(charts), key=key)
 

@@ -30,8 +30,9 @@ def drift_section(run: RunData) -> Section:
 
 def _timeline(run: RunData, alarms: Sequence[Mapping[str, Any]], table: Table) -> Chart:
     figure = new_figure(from_zero=False)
-    rows = [f"{mark.label} {drift.kind}" for mark, drift in zip(run.marks, run.drifts, strict=True)]
-    for row, mark, drift in zip(rows, run.marks, run.drifts, strict=True):
+    drifts = [run.drifts[mark.number - 1] for mark in run.marks]
+    rows = [f"{mark.label} {drift.kind}" for mark, drift in zip(run.marks, drifts, strict=True)]
+    for row, mark, drift in zip(rows, run.marks, drifts, strict=True):
         for start, end, level in mark.spans:
             told = f"{escape(drift.id)}, {escape(drift.kind)}, level {level:.2f}: {moment(start)} to {moment(end)}"
             figure.add_scatter(

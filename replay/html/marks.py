@@ -8,24 +8,31 @@ from simulators.truth_file import DriftMark
 
 @dataclass(frozen=True)
 class Mark:
-    """A drift on a time axis: a short label, its start, and spans (start, end, level) in which it is at a level above 0.
+    """A drift on a time axis: its number, its start, and spans (start, end, level) in which it is at a level above 0.
 
     passing: those spans that end before the log does; the others, once begun, are how things are.
     """
 
-    label: str
+    number: int
     start_ms: int
     spans: tuple[tuple[int, int, float], ...]
     passing: tuple[tuple[int, int, float], ...]
 
+    @property
+    def label(self) -> str:
+        """What charts call it."""
+        return f"D{self.number}"
+
 
 def drift_marks(drifts: Sequence[DriftMark], until_ms: int) -> tuple[Mark, ...]:
-    """Return the marks of drifts, numbered in their order; ``until_ms`` is the end of the log."""
+    """Return the marks of the drifts that begin before ``until_ms``, the end of what was ranked; numbers count all from 1."""
     marks = []
     for number, drift in enumerate(drifts, 1):
+        if drift.start_ms >= until_ms:
+            continue
         spans = _spans(drift, until_ms)
         passing = tuple(span for span in spans if span[1] < until_ms)
-        marks.append(Mark(f"D{number}", drift.start_ms, spans, passing))
+        marks.append(Mark(number, drift.start_ms, spans, passing))
     return tuple(marks)
 
 

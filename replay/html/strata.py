@@ -44,7 +44,7 @@ def _summary(run: RunData, names: Sequence[str]) -> Table:
         cells = [number_cell(None if figures[model][HEADLINE] is None else 100 * figures[model][HEADLINE]) for model in models]
         ratio = [] if pair is None else [_ratio_cell(stratum_ratio(run.strata[name], pair))]
         rows.append([text_cell(name), number_cell(100 * n / events, "{:.1f} %", sort=n), *ratio, *cells])
-    ratio_name = [] if pair is None else [f"{pair.numerator} / {pair.denominator} [95 %]"]
+    ratio_name = [] if pair is None else [f"{pair.numerator} / {pair.denominator} [95\u00a0%]"]
     return Table(f"{HEADLINE.upper()} in percent by stratum", ("stratum", "of events", *ratio_name, *models), rows_of(rows))
 
 

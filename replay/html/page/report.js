@@ -29,7 +29,7 @@ function paintTrace(trace, colours) {
   if (role === "band") return { ...painted, fillcolor: faint(colour, 0.12) };
   if (role === "estimate") {
     return {
-      ...painted, marker: { color: colour, size: 11 }, textfont: { color: colours("ink") }, cliponaxis: false,
+      ...painted, marker: { ...trace.marker, color: colour, size: 11 }, textfont: { color: colours("ink") }, cliponaxis: false,
       error_x: { ...trace.error_x, color: colour, thickness: 2.5, width: 6 },
     };
   }
