@@ -32,8 +32,8 @@ def bench_replay(
     from benchmarks.replays import run_protocol
     from dynmm_core.console import print_json
     from dynmm_core.errors import UserError
+    from replay.outcome_text import print_outcome
     from replay.protocols import read_protocol
-    from replay.report import print_outcome
 
     if data is None:
         raise UserError("--data: names no folder; give it, or set DYNMM_DATA to the folder that holds the data sets")

@@ -47,6 +47,7 @@ app.command(bench)
 app.command("dynmm_core.adapt.commands:pretrain", name="pretrain")
 app.command("replay.commands:replay", name="replay")
 app.command("replay.commands:demo", name="demo")
+app.command("replay.html.commands:report", name="report")
 app.command("simulators.commands:simulate", name="simulate")
 
 

@@ -128,8 +128,8 @@ def replay(
     from dynmm_core.console import print_json
     from replay.config import merge_options
     from replay.like import RecordedRun, bundle_like
+    from replay.outcome_text import outcome_document, print_outcome
     from replay.protocols import DEFAULT_NAME, read_protocol
-    from replay.report import outcome_document, print_outcome
     from replay.runner import ReplayRequest, replay_log
     from replay.streaming import Workers
 
@@ -183,7 +183,7 @@ def demo(*, out: Path | None = None, seed: int = 0, json: Json = False) -> None:
     """
     from dynmm_core.console import print_json
     from replay.demo import run_demo
-    from replay.report import outcome_document, print_outcome
+    from replay.outcome_text import outcome_document, print_outcome
 
     outcome, stages = run_demo(out, seed)
     if json:

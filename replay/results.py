@@ -188,7 +188,7 @@ def ratio_interval(results: Results, numerator: str, denominator: str, metric: s
         return None
     column = METRICS.index(metric)
     top, bottom = ([results.windows[start, model].metrics[column] for start in starts] for model in (numerator, denominator))
-    return _ratio(numerator, denominator, metric, top, bottom)
+    return ratio_over_windows(numerator, denominator, metric, top, bottom)
 
 
 def stratum_ratios(
@@ -205,19 +205,27 @@ def stratum_ratios(
     for stratum in STRATA:
         top, bottom = sums[stratum, numerator], sums[stratum, denominator]
         starts = sorted(top.keys() & bottom.keys())
-        found = _ratio(numerator, denominator, metric, [top[start] for start in starts], [bottom[start] for start in starts])
+        summed = ([side[start] for start in starts] for side in (top, bottom))
+        found = ratio_over_windows(numerator, denominator, metric, *summed)
         if found is not None and isfinite(found.high):
             ratios[stratum] = found
     return ratios
 
 
-def _ratio(numerator: str, denominator: str, metric: str, top: Sequence[float], bottom: Sequence[float]) -> Ratio | None:
-    """The ratio of sums per window (windows,), None where it is undefined."""
+def ratio_over_windows(
+    numerator: str, denominator: str, metric: str, top: Sequence[float], bottom: Sequence[float]
+) -> Ratio | None:
+    """Return the ratio of two models' sums per window, each (windows,), with its interval; None where it is undefined."""
     if not top or not sum(bottom):
         return None
-    block = LONG_BLOCK if len(top) >= LONG_LOG_WINDOWS else SHORT_BLOCK
+    block = block_windows(len(top))
     ratio, low, high = block_bootstrap_ratio(np.array(top), np.array(bottom), block, BOOTSTRAP_SEED)
     return Ratio(numerator, denominator, metric, ratio, low, high, block, -(-len(top) // block), len(top))
+
+
+def block_windows(windows: int) -> int:
+    """Return how many consecutive windows of a log are drawn together: a day of hours, or 6 where there are fewer than 240."""
+    return LONG_BLOCK if windows >= LONG_LOG_WINDOWS else SHORT_BLOCK
 
 
 def headline_ratios(results: Results) -> tuple[Ratio, ...]:

@@ -17,6 +17,7 @@ from replay.files import PARTIAL_SUFFIX, write_atomically
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 WINDOWS_FILE = "windows.parquet"
+ACCOUNTING_FILE = "accounting.json"
 ATTEMPTS_FILE = "attempts.jsonl"
 LOCK_FILE = ".lock"
 _ELSEWHERE = "name another folder with --out"
@@ -102,6 +103,19 @@ def read_run(path: Path) -> RunRecord | None:
         return RunRecord.model_validate_json(file.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise UserError(f"--out: {file} is no run of this version of dynmm; {_ELSEWHERE}") from error
+
+
+def finished_run(path: Path) -> tuple[RunRecord, dict[str, Any]]:
+    """Return the record and the document of metrics.json of the finished run at ``path``.
+
+    Raises:
+        UserError: no run there, or not a finished one.
+    """
+    record = read_run(path)
+    if record is None or not (path / METRICS_FILE).is_file():
+        raise UserError(f"run: {path} holds no finished run; finish it with `dynmm replay`")
+    metrics: dict[str, Any] = json.loads((path / METRICS_FILE).read_text())
+    return record, metrics
 
 
 def _foreign_files(path: Path) -> bool:

@@ -24,9 +24,9 @@ from replay.like import Likeness, RecordedRun
 from replay.oracle import ORACLE
 from replay.protocols import DEFAULT_NAME
 from replay.results import Ratio, Results, collect, headline_ratios, model_figures, update_cpu_seconds, windows_table, with_model
-from replay.run_folder import METRICS_FILE, WINDOWS_FILE, RunFolder, RunRecord, open_run, read_run
+from replay.run_folder import ACCOUNTING_FILE, METRICS_FILE, WINDOWS_FILE, RunFolder, RunRecord, finished_run, open_run
 from replay.splits import Split, make_split, replayed_split, save_split
-from replay.streaming import ACCOUNTING_FILE, Workers, stream
+from replay.streaming import Workers, stream
 from replay.truth import RunTruth
 
 if TYPE_CHECKING:
@@ -107,10 +107,7 @@ def read_outcome(path: Path) -> Outcome:
     Raises:
         UserError: no run at ``path``, or not a finished one.
     """
-    record = read_run(path)
-    if record is None or not (path / METRICS_FILE).is_file():
-        raise UserError(f"run: {path} holds no finished run; finish it with `dynmm replay`")
-    metrics = json.loads((path / METRICS_FILE).read_text())
+    record, metrics = finished_run(path)
     results = _results(LatentStore.open(path / "store"), record.config)
     return Outcome(metrics, headline_ratios(results), _accounting(path), path)
 

@@ -15,8 +15,6 @@ from flows.run import run_embedded
 from replay.config import one_line
 from replay.run_folder import RunFolder
 
-ACCOUNTING_FILE = "accounting.json"
-
 
 class Workers(BaseModel):
     """How a replay's work is spread: processes, parts the log is read in, rows per item. Changes no result."""

@@ -22,8 +22,8 @@ from replay.config import ReplaySettings
 from replay.feed import Ends, Feed, FeedTask
 from replay.files import write_atomically
 from replay.following import following
-from replay.run_folder import RunFolder
-from replay.streaming import ACCOUNTING_FILE, Workers, flow_config, own_peak_mb, reset_peak
+from replay.run_folder import ACCOUNTING_FILE, RunFolder
+from replay.streaming import Workers, flow_config, own_peak_mb, reset_peak
 from replay.topics import ReplayTopics
 from replay.wire import Wire
 

@@ -254,6 +254,15 @@ class LatentStore:
         active = {version.number for version in self._lineage.active()}
         return run_query(query, self._table.to_pyarrow_dataset(), versions, active)
 
+    def row_file_bytes(self) -> dict[int, int]:
+        """Return how many bytes of latents each version added to the table, by its number; those without rows are left out.
+
+        The table's own log tells, whatever the files' times; trainer states, which come and go, are not in it.
+        """
+        self._read_on()
+        added = pa.table(self._table.get_add_actions(flatten=True))
+        return dict(zip(added["min.version"].to_pylist(), added["size_bytes"].to_pylist(), strict=True))
+
     def _open_table(self) -> DeltaTable:
         try:
             return DeltaTable(_address(self.path))

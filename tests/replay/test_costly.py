@@ -20,7 +20,7 @@ from dynmm_core.errors import UserError
 from dynmm_core.model.bundle import Bundle
 from dynmm_core.store.latents import LatentStore
 from replay.config import merge_options
-from replay.report import outcome_lines
+from replay.outcome_text import outcome_lines
 from replay.runner import ReplayRequest, replay_log
 from tests.replay.tiny import COSTLY, bundle_tiny, prepare_tiny, tiny_events
 

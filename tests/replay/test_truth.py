@@ -19,7 +19,7 @@ from dynmm_core.errors import UserError
 from dynmm_core.store.latents import LatentStore
 from replay import runner
 from replay.config import merge_options
-from replay.report import outcome_lines
+from replay.outcome_text import outcome_lines
 from replay.runner import Outcome, ReplayRequest, replay_log
 from replay.truth import read_marks
 from simulators.made import Made
