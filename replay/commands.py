@@ -36,6 +36,7 @@ def replay(
     summaries: bool | None = None,
     max_train_events: str | None = None,
     like: Path | None = None,
+    truth: Path | None = None,
     protocol: Path | None = None,
     save_split: Path | None = None,
     split: Path | None = None,
@@ -98,6 +99,9 @@ def replay(
         Events of a slide that are ranked and learned from, a sample of more; off by default, which takes all.
     like
         The --out folder of a live run: replay with its settings, and compare the versions; options given here go before.
+    truth
+        The truth of a log made by `dynmm simulate`, a file or the folder that holds it: with it the table has an oracle, the
+        most that a model can reach, and the run knows its drifts.
     protocol
         A TOML file whose [replay] table gives these options; the command line goes before it.
     save_split
@@ -150,6 +154,7 @@ def replay(
             workers=Workers.of(processes=processes, partitions=partitions, batch_size=batch_size),
             wire=_wire(via_kafka, speed, wire, property, keep_topics),
             like=recorded,
+            truth=truth,
         )
     )
     if json:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum, isfinite
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from dynmm_core.adapt.settings import COSTLY_MODELS
-from dynmm_core.adapt.strata import STRATA
+from dynmm_core.adapt.strata import STRATA, WindowRow
 from dynmm_core.metrics.bootstrap import block_bootstrap_ratio
 from dynmm_core.metrics.ranking import METRICS
 
@@ -68,23 +68,51 @@ def collect(commits: Iterable[Mapping[str, Any]], models: Sequence[str]) -> Resu
     Raises:
         ValueError: the models did not rank the same events, which would make their figures incomparable.
     """
-    by_window: dict[tuple[int, str], list[list[Any]]] = defaultdict(list)
-    by_stratum: dict[tuple[str, str], list[list[Any]]] = defaultdict(list)
     hits: list[int] = []
+    rows: list[list[Any]] = []
     for commit in commits:
         hits += [commit["candidates_hit"]] if "candidates_hit" in commit else []
-        for row in commit["windows"]:
-            start, model, stratum = row[:3]
-            by_stratum[model, stratum].append(row[3:])
-            if stratum == OVERALL:
-                by_window[start, model].append(row[3:])
+        rows += commit["windows"]
+    return _checked(Results(tuple(models), *_summed(rows), sum(hits) if hits else None))
+
+
+def with_model(results: Results, model: str, rows: Sequence[WindowRow]) -> Results:
+    """Return the results with one more model, whose rows did not come from the stream; as they are where it has no rows.
+
+    Raises:
+        ValueError: it ranked other events than the models.
+    """
+    if not rows:
+        return results
+    windows, strata = _summed([row.to_json() for row in rows])
+    return _checked(
+        replace(
+            results, models=(*results.models, model), windows=dict(sorted({**results.windows, **windows}.items())),
+            strata={**results.strata, **strata},
+        )
+    )  # fmt: skip
+
+
+def _summed(rows: Iterable[list[Any]]) -> tuple[dict[tuple[int, str], Sums], dict[tuple[str, str], Sums]]:
+    """Sums of window rows by (window, model) and by (model, stratum)."""
+    by_window: dict[tuple[int, str], list[list[Any]]] = defaultdict(list)
+    by_stratum: dict[tuple[str, str], list[list[Any]]] = defaultdict(list)
+    for row in rows:
+        start, model, stratum = row[:3]
+        by_stratum[model, stratum].append(row[3:])
+        if stratum == OVERALL:
+            by_window[start, model].append(row[3:])
     windows = {key: _added(by_window[key]) for key in sorted(by_window)}
-    strata = {key: _added(rows) for key, rows in by_stratum.items()}
+    return windows, {key: _added(found) for key, found in by_stratum.items()}
+
+
+def _checked(results: Results) -> Results:
+    models, windows = results.models, results.windows
     for start in {start for start, _ in windows}:
         counts = {model: windows[start, model].n for model in models if (start, model) in windows}
         if len(counts) < len(models) or len(set(counts.values())) > 1:
             raise ValueError(f"window {start}: the models ranked different events: {counts}")
-    return Results(tuple(models), windows, strata, sum(hits) if hits else None)
+    return results
 
 
 def _added(rows: list[list[Any]]) -> Sums:

@@ -23,7 +23,10 @@ _ELSEWHERE = "name another folder with --out"
 
 
 class RunRecord(BaseModel):
-    """The content of ``run.json``: what the run is, under which libraries it began, where its inputs lay."""
+    """The content of ``run.json``: what the run is, under which libraries it began, where its inputs lay.
+
+    truth: fingerprint of the truth that its log was drawn from, if it was given; it changes no version, so it is in no hash.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,6 +38,7 @@ class RunRecord(BaseModel):
     environment: dict[str, str]
     data: str
     bundle: str
+    truth: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,9 @@ def _check_same(path: Path, before: RunRecord, now: RunRecord) -> None:
     if before.config_hash != now.config_hash:
         told = _difference(before.config.model_dump(mode="json"), now.config.model_dump(mode="json"))
         raise UserError(f"--out: {path} holds another run ({told}); {_ELSEWHERE}")
+    if before.truth != now.truth:
+        there, asked = (_truth(record) for record in (before, now))
+        raise UserError(f"--truth: {path} was begun with {there}, {asked} is asked; give --truth as then, or {_ELSEWHERE}")
     if (path / METRICS_FILE).exists():
         raise UserError(f"--out: {path} holds this run, finished (see {METRICS_FILE} there); {_ELSEWHERE}")
     if before.environment != now.environment:
@@ -117,6 +124,10 @@ def _check_same(path: Path, before: RunRecord, now: RunRecord) -> None:
         raise UserError(
             f"--out: {path} was begun elsewhere ({told}), so resuming would mix results; resume it there, or {_ELSEWHERE}"
         )
+
+
+def _truth(record: RunRecord) -> str:
+    return "no truth" if record.truth is None else f"truth {record.truth:.16}"
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -21,11 +21,13 @@ from replay.attempts import seconds_over_attempts
 from replay.config import OWN_STREAM, ReplayOptions, ReplaySettings, environment, resolve
 from replay.files import write_atomically
 from replay.like import Likeness, RecordedRun
+from replay.oracle import ORACLE
 from replay.protocols import DEFAULT_NAME
-from replay.results import Ratio, Results, collect, headline_ratios, model_figures, update_cpu_seconds, windows_table
+from replay.results import Ratio, Results, collect, headline_ratios, model_figures, update_cpu_seconds, windows_table, with_model
 from replay.run_folder import METRICS_FILE, WINDOWS_FILE, RunFolder, RunRecord, open_run, read_run
 from replay.splits import Split, make_split, replayed_split, save_split
 from replay.streaming import ACCOUNTING_FILE, Workers, stream
+from replay.truth import RunTruth
 
 if TYPE_CHECKING:
     from replay.wire import Wire
@@ -36,7 +38,8 @@ class ReplayRequest:
     """What to replay and where to: paths, options, the protocol's name, split manifests to write or to obey.
 
     workers: how the work is spread, which changes no result; wire: the way through a broker, which changes none either,
-    None for the file itself; like: the live run whose stream is replayed.
+    None for the file itself; like: the live run whose stream is replayed; truth: the truth file of a log made by the simulator,
+    or its folder.
     """
 
     data: Path
@@ -49,6 +52,7 @@ class ReplayRequest:
     workers: Workers = field(default_factory=Workers)
     wire: "Wire | None" = None
     like: RecordedRun | None = None
+    truth: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -83,13 +87,14 @@ def replay_log(request: ReplayRequest) -> Outcome:
     split = _split(request, log)
     names = OWN_STREAM if request.like is None else request.like.stream()
     settings = resolve(request.options, split, bundle, bundle.choices.popularity_window_ms, names)
+    truth = None if request.truth is None else RunTruth.open(request.truth, log, settings)
     drive = _driver(request, log, settings)
     if request.save_split is not None:
         save_split(split, request.save_split)
-    run = open_run(request.out, _record(request, log, settings))
+    run = open_run(request.out, _record(request, log, settings, truth))
     try:
         run.begin_attempt()
-        outcome = _finish(run, split, drive(run))
+        outcome = _finish(run, split, drive(run), truth)
     finally:
         run.close()
     likeness = None if request.like is None else request.like.compare(LatentStore.open(run.store_path))
@@ -141,7 +146,7 @@ def _split(request: ReplayRequest, log: PreparedLog) -> Split:
     return replayed_split(request.split, log)
 
 
-def _record(request: ReplayRequest, log: PreparedLog, settings: ReplaySettings) -> RunRecord:
+def _record(request: ReplayRequest, log: PreparedLog, settings: ReplaySettings, truth: RunTruth | None) -> RunRecord:
     return RunRecord(
         dataset=log.name,
         protocol=request.protocol,
@@ -150,6 +155,7 @@ def _record(request: ReplayRequest, log: PreparedLog, settings: ReplaySettings) 
         environment=environment(),
         data=str(request.data.resolve()),
         bundle=str(request.bundle.resolve()),
+        truth=None if truth is None else truth.marks.truth,
     )
 
 
@@ -161,11 +167,14 @@ def _accounting(path: Path) -> dict[str, int]:
     return dict(json.loads((path / ACCOUNTING_FILE).read_text()))
 
 
-def _finish(run: RunFolder, split: Split, peak_mb: float) -> Outcome:
-    """Write windows.parquet, then metrics.json, whose presence says that the run is finished."""
+def _finish(run: RunFolder, split: Split, peak_mb: float, truth: RunTruth | None) -> Outcome:
+    """Write windows.parquet and the marks of drift, then metrics.json, whose presence says that the run is finished."""
     store, settings = LatentStore.open(run.store_path), run.record.config
     versions = store.active()
     results = collect((version.metrics for version in versions), settings.models)
+    if truth is not None:
+        results = with_model(results, ORACLE, truth.oracle(settings))
+        truth.marks.write(run.path)
     buffer = BytesIO()
     pq.write_table(windows_table(results), buffer, compression="zstd")
     write_atomically(run.path / WINDOWS_FILE, buffer.getvalue())
@@ -185,6 +194,7 @@ def _finish(run: RunFolder, split: Split, peak_mb: float) -> Outcome:
         "store_version": versions[-1].number if versions else None,
         "models": model_figures(results),
         "update_cpu_seconds": update_cpu_seconds((version.metrics for version in versions), settings.models),
+        **({} if truth is None else {"drift": {"truth": truth.marks.truth, "oracle": truth.marks.oracle}}),
     }
     accounting = _accounting(run.path)
     _check_complete(split, metrics, accounting, _left_out(versions))

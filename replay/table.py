@@ -31,6 +31,13 @@ def recall_line(metrics: Mapping[str, Any]) -> str | None:
     return None if recall is None else f"adapted had {100 * recall:.2f} percent of the targets among its candidates"
 
 
+def oracle_line(metrics: Mapping[str, Any]) -> str | None:
+    """Return the sentence on why a run with a truth has no oracle; None where it has one, or no truth."""
+    if metrics.get("drift", {}).get("oracle", True):
+        return None
+    return "no oracle: drifts were put into a log that was not simulated, so that nobody knows its probabilities"
+
+
 def cost_line(metrics: Mapping[str, Any]) -> str | None:
     """Return the sentence about what the models' updates cost, where a costly one ran."""
     spent = metrics.get("update_cpu_seconds", {})

@@ -1,5 +1,6 @@
 """The truth file: truth.json beside a log, and truth_ids.arrow where a drift affects many."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Literal
@@ -35,11 +36,10 @@ class KnownFaults(BaseModel):
     expected: ExpectedCounts
 
 
-class KnownDrift(BaseModel):
-    """One drift: its moments, its levels from moment to moment, and the ids of whom it affects.
+class DriftMark(BaseModel):
+    """When one drift happens, and how strong it is: its moments, its levels from moment to moment, how many it affects.
 
-    levels: (moment, level) pairs, none of them for a gradual drift, whose level rises evenly. items, users: ids, "all", or, in
-    the file alone, "truth_ids.arrow".
+    levels: (moment, level) pairs, none of them for a gradual drift, whose level rises evenly.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,8 +53,13 @@ class KnownDrift(BaseModel):
     modality: str | None = None
     levels: list[tuple[int, float]]
     items_affected: int
-    items: tuple[str, ...] | Literal["all", "truth_ids.arrow"]
     users_affected: int
+
+
+class KnownDrift(DriftMark):
+    """One drift, and whom it affects: ``items`` and ``users`` are ids, "all", or, in the file alone, "truth_ids.arrow"."""
+
+    items: tuple[str, ...] | Literal["all", "truth_ids.arrow"]
     users: tuple[str, ...] | Literal["all", "truth_ids.arrow"]
 
     @classmethod
@@ -65,8 +70,8 @@ class KnownDrift(BaseModel):
         return cls(
             id=drift.id, kind=drift.kind, start_ms=drift.start_ms, end_ms=drift.end_ms, magnitude=drift.magnitude,
             period_ms=drift.period_ms, modality=drift.modality, levels=drift.levels(),
-            items_affected=len(items), items=items,
-            users_affected=len(user_ids if users is None else users), users="all" if users is None else users,
+            items_affected=len(items), users_affected=len(user_ids if users is None else users),
+            items=items, users="all" if users is None else users,
         )  # fmt: skip
 
 
@@ -96,6 +101,11 @@ class TruthFile(BaseModel):
         if self.settings is not None and self.settings.seed != self.seed:
             raise ValueError(f"seed: {self.seed}, but that of the settings is {self.settings.seed}")
         return self
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 that names all that is known, whatever the file looks like."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @classmethod
     def of(cls, world: World, log: str | None = None, faults: KnownFaults | None = None) -> "TruthFile":
