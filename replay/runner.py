@@ -82,11 +82,11 @@ def replay_log(request: ReplayRequest) -> Outcome:
     """
     log, bundle = PreparedLog.open(request.data), Bundle.load(request.bundle)
     open_device(request.options.device)
-    _check_context(request, log, bundle)
+    _check_bundle(request, log, bundle)
     check_costly(bundle, request.options.models)
     split = _split(request, log)
     names = OWN_STREAM if request.like is None else request.like.stream()
-    settings = resolve(request.options, split, bundle, bundle.choices.popularity_window_ms, names)
+    settings = resolve(request.options, split, bundle.hash, bundle.choices.popularity_window_ms, names)
     truth = None if request.truth is None else RunTruth.open(request.truth, log, settings)
     drive = _driver(request, log, settings)
     if request.save_split is not None:
@@ -126,8 +126,17 @@ def _driver(request: ReplayRequest, log: PreparedLog, settings: ReplaySettings) 
     return lambda run: stream_via_kafka(run, request.data, request.bundle, request.workers, wire, topics)
 
 
-def _check_context(request: ReplayRequest, log: PreparedLog, bundle: Bundle) -> None:
-    """Refuse a log without what the bundle knows requests by; a live run may have had messages without it, too."""
+def _check_bundle(request: ReplayRequest, log: PreparedLog, bundle: Bundle) -> None:
+    """Refuse a bundle of another history, and a log without what the bundle knows requests by.
+
+    A live run may have had messages without that, too.
+    """
+    if not bundle.fits(log):
+        raise UserError(
+            f"--bundle: made for {bundle.dataset} ({bundle.dataset_fingerprint:.16}), the log is {log.name}"
+            f" ({log.fingerprint:.16}), whose events before the cut are others; make one for it with `dynmm pretrain DATA --out"
+            " BUNDLE`"
+        )
     missing = [name for name in bundle.context.values if name not in log.columns]
     if missing and request.like is None:
         raise UserError(
