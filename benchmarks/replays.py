@@ -1,14 +1,13 @@
 """Runs a protocol: per data set prepare, pretrain, replay; what lies in the work folder already is used again."""
 
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.origin import machine
 from dynmm_core.adapt.pretrain import PretrainSettings, pretrain
 from dynmm_core.adapt.settings import COSTLY_MODELS
 from dynmm_core.datasets.checked import Options
@@ -16,7 +15,7 @@ from dynmm_core.datasets.dataset_file import DATASET_FILE
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
-from replay.config import environment, merge_options
+from replay.config import merge_options
 from replay.files import write_atomically
 from replay.protocols import ProtocolData, ProtocolFile, ProtocolPretrain
 from replay.run_folder import METRICS_FILE
@@ -49,7 +48,7 @@ def run_protocol(protocol: ProtocolFile, data: Path, work: Path, results: Path) 
             "ratios": [asdict(ratio) for ratio in outcome.ratios],
             "accounting": outcome.accounting,
             "seconds": seconds,
-            "environment": {**environment(), "cpus": os.cpu_count(), "system": platform.platform()},
+            "environment": machine(),
         }
         file = results / f"{protocol.name}.{entry.name}.json"
         write_atomically(file, (json.dumps(document, indent=2) + "\n").encode())

@@ -58,7 +58,7 @@ def bench_adapt(
     from benchmarks.adapt.job import Case
     from benchmarks.adapt.report import document_of, missed, print_document
     from benchmarks.adapt.run import WARMING_SLIDES, measure
-    from benchmarks.backbone.report import commit
+    from benchmarks.origin import commit
     from dynmm_core.console import print_json, progress
     from dynmm_core.model.devices import open_device
 

@@ -1,9 +1,6 @@
 """The document of a run: rows, verdicts, machine; and its tables."""
 
 import math
-import os
-import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +9,8 @@ import numpy as np
 
 from benchmarks.backbone.run import BCE, CE, NEUTRAL, OURS, PEER
 from benchmarks.backbone.training import Trained
-from benchmarks.stream.broker import REPOSITORY
+from benchmarks.origin import commit, machine
 from dynmm_core.console import print_table
-from replay.config import environment
 
 NAMES = ("hr@10", "ndcg@10")
 BANDS = {
@@ -83,8 +79,7 @@ def document_of(trained: Sequence[Trained], published: bool) -> dict[str, Any]:
             if OURS in by_name and name in by_name:
                 pair = (by_name[OURS], by_name[name]) if key == "peer" else (by_name[name], by_name[OURS])
                 document[f"{key}_differences"] = [one.to_json() for one in differences(*pair)]
-    machine = {**environment(), "cpus": os.cpu_count(), "system": platform.platform()}
-    return document | {"commit": commit(), "machine": machine}
+    return document | {"commit": commit(), "machine": machine()}
 
 
 def missed(document: dict[str, Any]) -> list[str]:
@@ -125,9 +120,3 @@ def _row(row: Trained) -> dict[str, Any]:
         figures[f"{name}_standard_error"] = standard_error(row.figures[:, k])
     facts = {"epochs": row.epochs, "best_epoch": row.best_epoch, "validation_ndcg@10": row.validation}
     return {"model": row.name, **figures, **facts, "seconds": round(row.seconds, 1)}
-
-
-def commit() -> str | None:
-    """The commit of the working tree; None outside of one."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None

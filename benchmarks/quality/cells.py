@@ -1,22 +1,17 @@
 """Runs a cell with the commands that a user types, and keeps what it found in one JSON file."""
 
 import json
-import os
-import platform
-import resource
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.origin import commit, machine
+from benchmarks.processes import run_dynmm
 from benchmarks.quality.plan import Cell
 from dynmm_core.datasets.dataset_file import DATASET_FILE
 from dynmm_core.errors import UserError
 from dynmm_core.store.latents import LatentStore
-from replay.config import environment
 from replay.files import write_atomically
 from replay.results import stratum_ratios
 from replay.run_folder import METRICS_FILE
@@ -61,15 +56,8 @@ def run_cell(cell: Cell, data: Path, work: Path, results: Path, say: Callable[[s
 
 
 def _command(words: Sequence[str], say: Callable[[str], None]) -> dict[str, float]:
-    """Run `dynmm` in a process of its own; return its seconds and CPU seconds, its workers' among them."""
     say(" ".join(["dynmm", *words]))
-    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "dynmm_core.cli", *words, "--json"], stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise UserError(f"dynmm {' '.join(words)}: exit {done.returncode}; its message stands above")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": round(time.monotonic() - begun, 1), "cpu_seconds": round(cpu, 1)}
+    return run_dynmm(words).to_json()
 
 
 def _with(words: Sequence[str], **paths: Path) -> list[str]:
@@ -98,17 +86,9 @@ def _document(cell: Cell, run: Path, commands: list[str], costs: dict[str, Any])
         "candidate_recall": metrics["models"]["adapted"].get("candidate_recall"),
         "models": models, "ratios": [asdict(ratio) for ratio in outcome.ratios],
         "stratum_ratios": {stratum: asdict(ratio) for stratum, ratio in strata.items()},
-        "costs": costs, "commit": _commit(),
-        "environment": {**environment(), "cpus": os.cpu_count(), "system": platform.platform()},
+        "costs": costs, "commit": commit(), "environment": machine(),
     }  # fmt: skip
 
 
 def _strata(strata: dict[str, Any]) -> dict[str, Any]:
     return {name: {"n": figures["n"], **{one: figures[one] for one in _KEPT_METRICS}} for name, figures in strata.items()}
-
-
-def _commit() -> str | None:
-    """The commit of this checkout, with "+" where files differ from it; None outside one."""
-    here = Path(__file__).parent
-    found = subprocess.run(["git", "describe", "--always", "--dirty=+", "--abbrev=12"], cwd=here, capture_output=True, text=True)
-    return found.stdout.strip() or None
