@@ -52,6 +52,7 @@ def test_names_that_look_like_code_are_shown_as_text(hostile_page: str) -> None:
     assert "&lt;script&gt;alert(1)&lt;" in ours
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', ours, re.DOTALL)
     assert data is not None
+    assert "<" not in data[1], "what ends a script element must not stand in one"
     figures = json.loads(data[1])["charts"]
     note = figures["time"]["figures"]["NDCG@10"]["layout"]["annotations"][0]
     assert note["text"] == "D1"
