@@ -11,7 +11,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -129,19 +129,6 @@ class ReplaySettings(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-class BundleFacts(Protocol):
-    """What resolving needs of a bundle."""
-
-    @property
-    def hash(self) -> str: ...
-    @property
-    def dataset(self) -> str: ...
-    @property
-    def dataset_fingerprint(self) -> str: ...
-    @property
-    def cut_row(self) -> int: ...
-
-
 def merge_options(command_line: Mapping[str, Any], protocol: Mapping[str, Any]) -> ReplayOptions:
     """Return the options, each from the command line if it stands there (is not None), else from the protocol.
 
@@ -167,9 +154,9 @@ OWN_STREAM = StreamNames()
 
 
 def resolve(
-    options: ReplayOptions, split: Split, bundle: BundleFacts, popularity_window_ms: int, stream: StreamNames = OWN_STREAM
+    options: ReplayOptions, split: Split, bundle_hash: str, popularity_window_ms: int, stream: StreamNames = OWN_STREAM
 ) -> ReplaySettings:
-    """Return the settings of a replay of ``split``.
+    """Return the settings of a replay of ``split``, from a bundle that fits its log.
 
     Reading goes to the end of the slide that holds the last ranked event, a whole slide, so that the versions of a
     shortened replay are the first versions of the full one.
@@ -177,18 +164,10 @@ def resolve(
     Args:
         popularity_window_ms: the bundle's choice, for options that name none.
         stream: name and lateness of the run that is replayed, where one was recorded.
-
-    Raises:
-        UserError: the bundle was made for other data.
     """
-    if (bundle.dataset_fingerprint, bundle.cut_row) != (split.fingerprint, split.cut_row):
-        raise UserError(
-            f"--bundle: made for {bundle.dataset} ({bundle.dataset_fingerprint:.16}), the log is {split.dataset}"
-            f" ({split.fingerprint:.16}); make one for it with `dynmm pretrain DATA --out BUNDLE`"
-        )
     return ReplaySettings(
         dataset_fingerprint=split.fingerprint,
-        bundle_hash=bundle.hash,
+        bundle_hash=bundle_hash,
         split_hash=split.hash,
         cut_row=split.cut_row,
         end_time_ms=split.last_event_time_ms // options.slide * options.slide + options.slide,

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dynmm_core.adapt.costly_models import check_costly
@@ -19,6 +20,7 @@ from dynmm_core.store.latents import LatentStore
 from dynmm_core.store.version import Version
 from replay.attempts import seconds_over_attempts
 from replay.config import OWN_STREAM, ReplayOptions, ReplaySettings, environment, resolve
+from replay.drift_figures import WindowSeries, drift_figures
 from replay.files import write_atomically
 from replay.like import Likeness, RecordedRun
 from replay.oracle import ORACLE
@@ -27,7 +29,7 @@ from replay.results import Ratio, Results, collect, headline_ratios, model_figur
 from replay.run_folder import ACCOUNTING_FILE, METRICS_FILE, WINDOWS_FILE, RunFolder, RunRecord, finished_run, open_run
 from replay.splits import Split, make_split, replayed_split, save_split
 from replay.streaming import Workers, stream
-from replay.truth import RunTruth
+from replay.truth import DriftMarks, RunTruth
 
 if TYPE_CHECKING:
     from replay.wire import Wire
@@ -82,11 +84,11 @@ def replay_log(request: ReplayRequest) -> Outcome:
     """
     log, bundle = PreparedLog.open(request.data), Bundle.load(request.bundle)
     open_device(request.options.device)
-    _check_context(request, log, bundle)
+    _check_bundle(request, log, bundle)
     check_costly(bundle, request.options.models)
     split = _split(request, log)
     names = OWN_STREAM if request.like is None else request.like.stream()
-    settings = resolve(request.options, split, bundle, bundle.choices.popularity_window_ms, names)
+    settings = resolve(request.options, split, bundle.hash, bundle.choices.popularity_window_ms, names)
     truth = None if request.truth is None else RunTruth.open(request.truth, log, settings)
     drive = _driver(request, log, settings)
     if request.save_split is not None:
@@ -123,8 +125,17 @@ def _driver(request: ReplayRequest, log: PreparedLog, settings: ReplaySettings) 
     return lambda run: stream_via_kafka(run, request.data, request.bundle, request.workers, wire, topics)
 
 
-def _check_context(request: ReplayRequest, log: PreparedLog, bundle: Bundle) -> None:
-    """Refuse a log without what the bundle knows requests by; a live run may have had messages without it, too."""
+def _check_bundle(request: ReplayRequest, log: PreparedLog, bundle: Bundle) -> None:
+    """Refuse a bundle of another history, and a log without what the bundle knows requests by.
+
+    A live run may have had messages without that, too.
+    """
+    if not bundle.fits(log):
+        raise UserError(
+            f"--bundle: made for {bundle.dataset} ({bundle.dataset_fingerprint:.16}), the log is {log.name}"
+            f" ({log.fingerprint:.16}), whose events before the cut are others; make one for it with `dynmm pretrain DATA --out"
+            " BUNDLE`"
+        )
     missing = [name for name in bundle.context.values if name not in log.columns]
     if missing and request.like is None:
         raise UserError(
@@ -172,8 +183,8 @@ def _finish(run: RunFolder, split: Split, peak_mb: float, truth: RunTruth | None
     if truth is not None:
         results = with_model(results, ORACLE, truth.oracle(settings))
         truth.marks.write(run.path)
-    buffer = BytesIO()
-    pq.write_table(windows_table(results), buffer, compression="zstd")
+    table, buffer = windows_table(results), BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
     write_atomically(run.path / WINDOWS_FILE, buffer.getvalue())
     seconds = seconds_over_attempts(
         run.attempt_starts_ms(), [version.committed_at_ms for version in versions], time.time_ns() // 1_000_000
@@ -191,12 +202,18 @@ def _finish(run: RunFolder, split: Split, peak_mb: float, truth: RunTruth | None
         "store_version": versions[-1].number if versions else None,
         "models": model_figures(results),
         "update_cpu_seconds": update_cpu_seconds((version.metrics for version in versions), settings.models),
-        **({} if truth is None else {"drift": {"truth": truth.marks.truth, "oracle": truth.marks.oracle}}),
+        **({} if truth is None else {"drift": _drift(truth.marks, table)}),
     }
     accounting = _accounting(run.path)
     _check_complete(split, metrics, accounting, _left_out(versions))
     write_atomically(run.path / METRICS_FILE, (json.dumps(metrics, indent=2) + "\n").encode())
     return Outcome(metrics, headline_ratios(results), accounting, run.path)
+
+
+def _drift(marks: DriftMarks, windows: pa.Table) -> dict[str, Any]:
+    """How the models followed the drifts, for metrics.json."""
+    figures = drift_figures(WindowSeries.of(windows), marks.drifts)
+    return {"truth": marks.truth, "oracle": marks.oracle, "models": {one.model: one.to_json() for one in figures}}
 
 
 def _left_out(versions: Sequence[Version]) -> int:

@@ -93,14 +93,15 @@ class _Chances:
     """All that is drawn for each event but what hangs on the item before it."""
 
     def __init__(self, world: World, user: np.ndarray, event_time_ms: np.ndarray) -> None:
-        rng = np.random.default_rng(derive_seed(world.settings.seed, 0, "items"))
+        # What drifts alone draw is named apart, so that streams with other drifts have the same history.
+        rng, rng_ramp, rng_taste = (_generator(world, f"items{part}") for part in ("", "/ramp", "/taste"))
         line, regimes = world.timeline, world.regimes
         piece, group = line.piece_of(event_time_ms), world.user_class[user]
         second = np.zeros(len(user), np.int64)
         ramp = np.flatnonzero(np.isfinite(line.ramp_ms[piece]))
-        second[ramp] = rng.random(len(ramp)) < line.progress(piece[ramp], event_time_ms[ramp])
+        second[ramp] = rng_ramp.random(len(ramp)) < line.progress(piece[ramp], event_time_ms[ramp])
         self._world, self._regime = world, line.regime[piece, group, second]
-        self._topic = _draw_topics(world, user, piece, rng)
+        self._topic = _draw_topics(world, user, piece, rng, rng_taste)
         self._pick, self._way, self._stay = (rng.random(len(user)) for _ in range(3))
         starts = np.concatenate([world.topic_start[:-1] + row * world.settings.items for row in range(len(regimes.exposure))])
         starts = np.append(starts, regimes.popularity.size)
@@ -131,14 +132,20 @@ class _Chances:
         return drawn
 
 
-def _draw_topics(world: World, user: np.ndarray, piece: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A topic (events,) by each event's user, in the taste of its time."""
+def _generator(world: World, purpose: str) -> np.random.Generator:
+    return np.random.default_rng(derive_seed(world.settings.seed, 0, purpose))
+
+
+def _draw_topics(
+    world: World, user: np.ndarray, piece: np.ndarray, rng: np.random.Generator, rng_taste: np.random.Generator
+) -> np.ndarray:
+    """A topic (events,) by each event's user, in the taste of its time: ``rng_taste`` says who has taken to the new one."""
     place = np.searchsorted(np.cumsum(AFFINITY)[:-1], rng.random(len(user)), "right")
     topic: np.ndarray = world.affinity[user, place].astype(np.int64)
     for shift, moved in zip(world.shifts, world.timeline.moved, strict=True):
         if not moved.any():
             continue
         rows = np.flatnonzero((moved[piece] > 0) & shift.cohort[user])
-        rows = rows[rng.random(len(rows)) < moved[piece[rows]]]
+        rows = rows[rng_taste.random(len(rows)) < moved[piece[rows]]]
         topic[rows] = (world.affinity[user[rows], place[rows]] + shift.places) % world.settings.topics
     return topic

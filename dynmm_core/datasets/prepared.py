@@ -96,11 +96,22 @@ class PreparedLog:
 
     def compute_fingerprint(self) -> str:
         """The fingerprint from the rows themselves; another than `fingerprint` if the table was changed."""
-        fingerprint = Fingerprint()
+        return self._fingerprint(self.rows)
+
+    def history_fingerprint(self) -> str:
+        """The fingerprint of the rows before the cut: what pre-training sees; logs that differ behind it alone share it."""
+        return self._fingerprint(self.cut_row)
+
+    def _fingerprint(self, rows: int) -> str:
+        """The fingerprint of the first rows."""
+        fingerprint, left = Fingerprint(), rows
         with pq.ParquetFile(self.interactions_path) as file:
             batches: Iterable[pa.RecordBatch] = file.iter_batches(ROW_GROUP_ROWS, columns=list(IDENTITY_COLUMNS))
             for batch in batches:
-                fingerprint.update(batch)
+                fingerprint.update(batch.slice(0, left))
+                left -= min(left, len(batch))
+                if not left:
+                    break
         return fingerprint.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The bundle: everything a replay or a live flow starts from, in one folder, bound to the data it was made on."""
+"""The bundle: everything a replay or a live flow starts from, in one folder, bound to the history it was made on."""
 
 import hashlib
 import json
@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 
+from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
 from dynmm_core.evidence.context import ContextColumns
 from dynmm_core.model.aligner import BaseAligner
@@ -78,7 +79,8 @@ class CutState:
 class Bundle:
     """A frozen base with its choices and its cut; :attr:`hash` names its whole content.
 
-    costly: settings by costly model, empty where none was tuned.
+    costly: settings by costly model, empty where none was tuned. dataset_fingerprint, history_fingerprint: of the log that it
+    was made on, whole and before the cut; the latter None in bundles of before it was noted.
     """
 
     path: Path
@@ -94,6 +96,7 @@ class Bundle:
     context: ContextColumns
     trials: list[dict[str, Any]]
     costly: dict[str, dict[str, float]]
+    history_fingerprint: str | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Bundle":
@@ -120,8 +123,17 @@ class Bundle:
             path, manifest["hash"], manifest["dataset"], manifest["dataset_fingerprint"], manifest["cut_row"],
             manifest["cut_time_ms"], manifest["newest_event_ms"], manifest["seed"], BackboneShape(**manifest["shape"]),
             Choices(**manifest["choices"]), ContextColumns({name: tuple(one) for name, one in manifest["context"].items()}),
-            manifest["trials"], manifest.get("costly", {}),
+            manifest["trials"], manifest.get("costly", {}), manifest.get("history_fingerprint"),
         )  # fmt: skip
+
+    def fits(self, log: PreparedLog) -> bool:
+        """Whether it was made on this log, or on another one with the same cut and the very same events before it.
+
+        Nothing behind the cut goes into a bundle: weights, choices, ids, context and text are all of the events before it.
+        Context and text are in neither fingerprint; their values, as far as a bundle needs them, are its own.
+        """
+        same = self.dataset_fingerprint == log.fingerprint
+        return self.cut_row == log.cut_row and (same or self.history_fingerprint == log.history_fingerprint())
 
     def base(self, device: torch.device) -> FrozenBase:
         """Load the frozen base onto ``device``."""
@@ -161,9 +173,9 @@ def save_bundle(
     """Write a bundle to ``path``, which appears only when it is complete.
 
     Args:
-        facts: the manifest's own fields: dataset, dataset_fingerprint, cut_row, cut_time_ms, newest_event_ms, seed,
-            shape, choices, context, and costly if those models were tuned. head: weights that the online head starts from, if it
-            learned on the tail;
+        facts: the manifest's own fields: dataset, dataset_fingerprint, history_fingerprint, cut_row, cut_time_ms,
+            newest_event_ms, seed, shape, choices, context, and costly if those models were tuned;
+        head: weights that the online head starts from, if it learned on the tail;
         e_txt: (num_items + 1, text_dim) text vectors of the base's items.
     """
     scratch = path.with_name(path.name + ".partial")

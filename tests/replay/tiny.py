@@ -83,6 +83,7 @@ def bundle_tiny(
     facts = {
         "dataset": log.name,
         "dataset_fingerprint": log.fingerprint,
+        "history_fingerprint": log.history_fingerprint(),
         "cut_row": log.cut_row,
         "cut_time_ms": newest_ms + 1,
         "newest_event_ms": newest_ms,

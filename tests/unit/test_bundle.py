@@ -36,6 +36,7 @@ def bundle(log: PreparedLog, tmp_path_factory: pytest.TempPathFactory) -> Bundle
 
 def test_pre_training_binds_the_bundle_to_its_log_and_lists_every_trial(log: PreparedLog, bundle: Bundle) -> None:
     assert (bundle.dataset_fingerprint, bundle.cut_row) == (log.fingerprint, log.cut_row)
+    assert bundle.history_fingerprint == log.history_fingerprint() and bundle.fits(log)
     assert bundle.choices.popularity_window_ms in POPULARITY_WINDOWS_MS
     assert bundle.choices.half_lives_ms[0] in HALF_LIVES_MS
     assert bundle.choices.adapter_lr in LEARNING_RATES

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dynmm_core.datasets.checked import Options
+from dynmm_core.datasets.fingerprint import IDENTITY_COLUMNS, Fingerprint
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.datasets.prepared import ROW_GROUP_ROWS, PreparedLog
 from dynmm_core.errors import UserError
@@ -105,6 +106,25 @@ def test_the_fingerprint_sees_who_what_when_and_the_id_but_no_other_column(tmp_p
         prints[name] = dataset.fingerprint
     assert prints["note"] == prints["base"]
     assert len(set(prints.values())) == 4
+
+
+def test_the_history_s_fingerprint_sees_the_rows_before_the_cut_alone(tmp_path: Path) -> None:
+    lines = [f"e{row},u{row % 3},i{row},{T + row}\n" for row in range(10)]
+    logs = {}
+    for name, changed in {"base": None, "online": 7, "history": 6}.items():
+        (tmp_path / name).mkdir()
+        other = [line.replace(",u", ",v") if row == changed else line for row, line in enumerate(lines)]
+        (tmp_path / name / "interactions.csv").write_text("event_id,user_id,item_id,timestamp\n" + "".join(other))
+        prepare_folder(tmp_path / name, tmp_path / f"{name}.data", Options())
+        logs[name] = PreparedLog.open(tmp_path / f"{name}.data")
+    prints = {name: log.history_fingerprint() for name, log in logs.items()}
+
+    assert prints["online"] == prints["base"] != prints["history"]
+    assert logs["online"].fingerprint != logs["base"].fingerprint
+    fingerprint = Fingerprint()
+    for batch in logs["base"].read(IDENTITY_COLUMNS, 0, 7).to_batches():
+        fingerprint.update(batch)
+    assert fingerprint.hexdigest() == prints["base"]
 
 
 def test_a_folder_that_is_no_prepared_log_is_refused(tmp_path: Path) -> None:

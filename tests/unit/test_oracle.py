@@ -13,7 +13,7 @@ from simulators.stream import Stream, draw_stream, previous_items
 from simulators.truth import Truth
 from simulators.world import World, make_world
 
-SETTINGS = StreamSettings(events=2_000, users=80, items=120, online_hours=6, topics=4, segments=2)
+SETTINGS = StreamSettings(events=2_000, users=80, items=240, online_hours=6, topics=4, segments=2)
 CUT = SETTINGS.history_events
 BIRTHS = """
 [[drift]]
@@ -32,16 +32,16 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def stream(world: World) -> Stream:
-    """A stream with an event at the very start of every hour, among them the first one of a new item."""
+    """A stream with an event at the very start of every hour, by the user just before it; one of them is a new item's first."""
     drawn = draw_stream(world)
     hours = drawn.event_time_ms // HOUR_MS * HOUR_MS
     first = np.flatnonzero(np.diff(hours, prepend=0))
-    time, item = drawn.event_time_ms.copy(), drawn.item.copy()
-    time[first] = hours[first]
+    time, item, user = drawn.event_time_ms.copy(), drawn.item.copy(), drawn.user.copy()
+    time[first], user[first] = hours[first], user[np.maximum(first - 1, 0)]
     births = cut_time_ms() + 2 * HOUR_MS
     born = np.bincount(item[(hours == births) & np.isin(item, world.drifts[0].items)]).argmax()
     item[first[hours[first] == births]] = born
-    return replace(drawn, item=item, event_time_ms=time)
+    return replace(drawn, user=user, item=item, event_time_ms=time)
 
 
 def past_of(stream: Stream, line: Line) -> Past:
@@ -106,6 +106,24 @@ def test_strata_are_what_lay_before_each_event(stream: Stream, cut_ms: int) -> N
         assert ("new_user" in found) == (not any(j < cut_row for j in mine))
         running = bool(mine) and time - past.event_time_ms[mine[-1]] <= 30 * MINUTE_MS
         assert ("session_later" in found) == running
+
+
+def test_the_slide_of_the_cut_counts_what_it_has_and_knows_what_came_before_it() -> None:
+    """Six clicks before the cut in its own slide make item 0 no known one; item 1 had some before, and has six by the cut."""
+    item = np.array([1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1])
+    minutes = np.array([0, 1, 2, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71])
+    past = Past(np.arange(14), item, minutes * MINUTE_MS, Line(12, HOUR_MS))
+
+    assert past.strata()["cold_item"][12:].tolist() == [True, False]
+
+
+def test_an_item_is_consumed_from_the_very_moment_its_version_is_published() -> None:
+    user, item = np.zeros(4, np.int64), np.array([0, 1, 2, 3])
+    past = Past(user, item, np.array([30, 90, 129, 130]) * MINUTE_MS, Line(1, HOUR_MS, shown_after_ms=10 * MINUTE_MS))
+
+    assert past.consumed().before(np.array([1, 2, 3]), 4).tolist() == [
+        [True, False, False, False], [True, False, False, False], [True, True, False, False],
+    ]  # fmt: skip
 
 
 def test_only_the_range_asked_for_is_ranked(world: World, stream: Stream) -> None:

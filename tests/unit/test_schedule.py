@@ -11,6 +11,7 @@ from dynmm_core.cli import main
 from dynmm_core.errors import UserError
 from simulators.made import Made
 from simulators.names import numbers_of
+from simulators.output import fingerprint_of
 from simulators.schedule import KINDS, Schedule, offset_ms, parse_schedule, preset_names, read_preset
 from simulators.settings import HOUR_MS
 from simulators.truth import Truth
@@ -34,6 +35,18 @@ def test_a_preset_of_any_size_gives_the_same_stream_twice(name: str) -> None:
         assert one.table.num_rows == sizes["events"] and one.table.equals(two.table) and one.truth == two.truth
     other = Made.drawn(schedule.settings(seed=3, **sizes), schedule.drift)
     assert other.truth.log != one.truth.log and other.truth.world != one.truth.world
+
+
+def test_presets_share_a_history_unless_their_drifts_reach_into_it() -> None:
+    """Births keep their items out of the history, null is another everyday life; the faults are in messages alone."""
+    alike: dict[str, set[str]] = {}
+    for name in preset_names():
+        schedule = read_preset(name)
+        settings = schedule.settings(seed=2, **SMALL)
+        history = Made.drawn(settings, schedule.drift).table.slice(0, settings.history_events)
+        alike.setdefault(fingerprint_of(history), set()).add(name)
+    others = set(KINDS) - {"item_birth", "null"}
+    assert sorted(map(sorted, alike.values())) == sorted(map(sorted, [others, {"demo", "faults"}, {"item_birth"}, {"null"}]))
 
 
 def world_of(text: str) -> World:
