@@ -9,6 +9,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from dynmm_core.errors import UserError
+from replay.html.gap import figures_of
 from replay.html.headline import ratio_sentence
 from replay.html.page import render, write_page
 from replay.html.report import report_page
@@ -91,7 +92,7 @@ def test_our_own_report_is_written_anew_and_no_other_file(tmp_path: Path) -> Non
 def test_what_a_run_lacks_is_left_out_with_a_word_on_how_to_get_it() -> None:
     bare = report_page(made_run(Plan(windows=4)))
     absent = {section.id: section.absent for section in bare.sections if section.absent}
-    assert set(absent) == {"gap", "drift", "refresh"}
+    assert set(absent) == {"gap", "recovery", "drift", "refresh"}
     assert "--truth" in absent["gap"] and "--refresh" in absent["refresh"]
 
     full = report_page(made_run(Plan(windows=24, oracle=0.4), drifts=[drift("d")]))
@@ -108,6 +109,36 @@ def test_a_passing_drift_is_shaded_and_one_that_stays_is_not() -> None:
     starts = [(shape.x0 - START_MS) // HOUR_MS for shape in shapes if shape.name == "start"]
     shades = [((shape.x0 - START_MS) // HOUR_MS, (shape.x1 - START_MS) // HOUR_MS) for shape in shapes if shape.name == "shade"]
     assert (starts, shades) == ([4, 6], [(6, 9)])
+
+
+def test_recovery_is_shown_for_every_model_and_drift_and_never_is_said_so() -> None:
+    run = made_run(Plan(windows=24, oracle=0.4), drifts=[drift("early", start=3), drift("measured", start=12)])
+    section = next(section for section in report_page(run).sections if section.id == "recovery")
+    figures = {one.model: one for one in figures_of(run)}
+
+    assert [chart.id for chart in section.charts] == ["recovery-2"], "the first drift has too few windows before it"
+    rows = {row[0].text: row[1].text for row in section.charts[0].table.rows}
+    assert rows == {model: told(one.drifts[1].recovery_windows) for model, one in figures.items()}
+    assert "never" in rows.values() and any(text.isdigit() for text in rows.values())
+    assert {(row[0].text, row[1].text) for row in section.tables[0].rows} >= {("adapted", "D1 early"), ("static", "D2 measured")}
+
+
+def told(windows: int | None) -> str:
+    return "never" if windows is None else str(windows)
+
+
+def test_regret_ends_at_what_was_lost_and_the_gap_is_that_of_the_means() -> None:
+    run = made_run(Plan(windows=24, oracle=0.4))
+    charts = {chart.id: chart for chart in next(one for one in report_page(run).sections if one.id == "gap").charts}
+    models = [trace.meta["model"] for trace in charts["regret"].figures[""].data]
+
+    assert "oracle" not in models
+    for name, trace in zip(models, charts["regret"].figures[""].data, strict=True):
+        lost = run.windows.total("oracle", "ndcg@10") - run.windows.total(name, "ndcg@10")
+        assert trace.y[-1] == pytest.approx(lost, abs=1e-3)
+    means = 100 * run.windows.means("ndcg@10")
+    gap = means[run.windows.of("oracle")] - means[run.windows.of(models[0])]
+    assert charts["short"].figures[""].data[0].y == pytest.approx(gap, abs=1e-3)
 
 
 def test_many_windows_are_added_up_and_the_chart_says_so() -> None:
