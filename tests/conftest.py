@@ -15,6 +15,8 @@ from kafka_libs import missing_tools
 from local_broker import LocalBroker
 
 from tests.disks import mounted
+from tests.report.chromium import NEEDS as _CHROMIUM_NEEDS
+from tests.report.chromium import Chromium, found_chromium
 
 # As the command line does: threads that spin while they wait starve each other where cores are shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -63,6 +65,16 @@ def own_broker(broker_tools: None, tmp_path: Path) -> Iterator[LocalBroker]:
         yield own
 
 
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """A headless browser; where there is none, its tests are left out, loudly."""
+    program = found_chromium()
+    if program is None:
+        pytest.skip(f"no Chromium found: {_CHROMIUM_NEEDS}")
+    with Chromium(program, tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """The folder of a disk of 64 KiB, which ``disks.resize`` makes larger; skips where this process may mount none."""
@@ -84,7 +96,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     # Told by the reports, not by this process's memory: under xdist the tests ran in others.
-    skipped = (str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    if any(_CHROMIUM_NEEDS in reason for reason in skipped):
+        terminalreporter.write_line(f"THE REPORT'S PICTURES WERE NOT LOOKED AT: {_CHROMIUM_NEEDS}", red=True, bold=True)
     if any(_BROKER_NEEDS in reason for reason in skipped):
         reason = f"{' and '.join(missing_tools())} not found: {_BROKER_NEEDS}"
         terminalreporter.write_line(f"KAFKA TESTS LEFT OUT: {reason}", red=True, bold=True)

@@ -1,6 +1,7 @@
-"""The report: a finished run as one HTML file that needs no network.
+"""The report: a finished run, or two of them, as one HTML file that needs no network.
 
-Numbers are worked out here, in Python: `run_data` reads a run, `cells`, `recovery` and `costs` add up what is shown, `figures`
-draws it with plotly, `tables` says the same in figures, `page` joins all with the files of the folder `page`. The script there
-computes nothing: it colours, shows, hides and sorts.
+Numbers are worked out here, in Python: `run_data` reads a run, `cells` and `pairing` add up and compare, and the sections
+(`quality`, `drift`, `strata`, `refresh`, `costs`, `compare`, `pair_causes`) draw charts with plotly, each beside a table that
+says the same. `page` joins them with the files of the folder `page`. The script there computes nothing: it colours, shows and
+sorts.
 """

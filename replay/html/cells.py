@@ -48,14 +48,19 @@ class Cells:
         """Return the row of a model."""
         return self.models.index(model)
 
+    def sums_of(self, metric: str) -> np.ndarray:
+        """Return the metric's sums over events (M, T)."""
+        sums: np.ndarray = self.sums[:, :, METRICS.index(metric)]
+        return sums
+
     def total(self, model: str, metric: str) -> float:
         """Return the sum of a model's metric over all events."""
-        return float(self.sums[self.of(model), :, METRICS.index(metric)].sum())
+        return float(self.sums_of(metric)[self.of(model)].sum())
 
     def means(self, metric: str) -> np.ndarray:
         """Return the metric's mean over events (M, T), as a fraction; NaN where a model ranked nothing."""
         with np.errstate(invalid="ignore"):
-            means: np.ndarray = self.sums[:, :, METRICS.index(metric)] / self.n
+            means: np.ndarray = self.sums_of(metric) / self.n
         return means
 
     def intervals(self, metric: str) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from replay.html.cells import Cells, fitting_bucket_ms
 from replay.html.drawing import add_line, add_marks, moments, new_figure, rounded
 from replay.html.headline import UNDECIDED, Fact, standing
 from replay.html.page import LegendEntry, Page
+from replay.html.pair_causes import pair_cost_section, pair_settings_section
 from replay.html.pairing import Difference, check_pair, chosen, differences, same_events, shared_models, window_differences
 from replay.html.palette import SIDES, looks
 from replay.html.parts import Chart, Section, Table, interval_cell, number_cell, rows_of, text_cell
@@ -46,8 +47,8 @@ def compare_page(a: RunData, b: RunData) -> Page:
             _time_section(a, b),
             _sides_section(a, b, [one.model for one in found if not one.same]),
             _strata_section(a, b),
-            _cost_section(a, b),
-            _settings_section(a, b),
+            pair_cost_section(a, b),
+            pair_settings_section(a, b),
         ),
         causes=[(f"run {side}", f"{run.path}, configuration {run.record.config_hash}") for side, run in (("A", a), ("B", b))],
     )
@@ -188,48 +189,3 @@ def _strata_section(a: RunData, b: RunData) -> Section:
     # A slide of another length ends at other moments, and what was known then decides.
     notes = (f"Left out, because other events belong to them in A than in B: {others}.",) if others else ()
     return Section("strata", "Strata", lead, tables=(table,), notes=notes)
-
-
-def _cost_section(a: RunData, b: RunData) -> Section:
-    spent = [run.metrics.get("update_cpu_seconds", {}) for run in (a, b)]
-    rows = [
-        [
-            text_cell(model),
-            *(number_cell(side[model]) for side in spent),
-            number_cell(spent[1][model] / spent[0][model] if spent[0][model] else None, "{:.2f}"),
-        ]
-        for model in shared_models(a.windows, b.windows)
-        if all(model in side for side in spent)
-    ]
-    table = Table("CPU seconds of update", ("model", "A", "B", "B / A"), rows_of(rows))
-    whole = [(run.metrics["seconds"], run.metrics["peak_rss_mb"], sum(commit.bytes for commit in run.commits)) for run in (a, b)]
-    names = (
-        ("seconds, all models together", 1, "{:,.0f}"),
-        ("peak memory, MiB", 1, "{:,.0f}"),
-        ("latents in the store, MiB", 1 << 20, "{:,.1f}"),
-    )
-    totals = [
-        [text_cell(name), *(number_cell(side[place] / unit, pattern) for side in whole)]
-        for place, (name, unit, pattern) in enumerate(names)
-    ]
-    lead = "On the machines that ran them, beside whatever else those did."
-    return Section("cost", "Cost", lead, tables=(table, Table("The runs as a whole", ("total", "A", "B"), rows_of(totals))))
-
-
-def _settings_section(a: RunData, b: RunData) -> Section:
-    ours, theirs = (_flat({**run.record.config.model_dump(mode="json"), **run.record.environment}) for run in (a, b))
-    differing = [name for name in ours if ours[name] != theirs.get(name)]
-    rows = [[text_cell(name), text_cell(ours[name]), text_cell(theirs.get(name, ""))] for name in differing]
-    lead = "What differs between the two; everything else is the same." if rows else "The two runs have the same settings."
-    tables = (Table("Settings that differ", ("setting", "A", "B"), rows_of(rows), labels=3),) if rows else ()
-    return Section("settings", "Settings", lead, tables=tables)
-
-
-def _flat(settings: dict[str, object], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return flat

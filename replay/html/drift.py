@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from dynmm_core.quantities import format_duration
 from replay.html.drawing import new_figure, rounded
 from replay.html.parts import NOTHING, Cell, Chart, Section, Table, number_cell, rows_of, text_cell
 from replay.html.run_data import RunData
@@ -16,16 +17,16 @@ _ROW_PIXELS = 34
 def drift_section(run: RunData) -> Section:
     """Show drifts and alarms on one line of time, and list both."""
     title = "Drift"
-    lead = "What is known to have changed in the stream, and when a detector said so."
-    alarms = run.metrics.get("drift_alarms", [])
+    lead = "What is known to have changed in the stream, and when a detector suspected it."
+    alarms = run.metrics.get("drift_alarms")
     if not run.drifts and not alarms:
-        absent = (
-            "No drift is known: replay a log made by `dynmm simulate` with `--truth`. No alarm was raised either, or this run"
-            " was made without detectors."
-        )
+        seen = "The detectors suspected nothing. " if alarms is not None else ""
+        absent = f"{seen}No drift is known: replay a log made by `dynmm simulate` with `--truth`, and the charts mark its drifts."
         return Section("drift", title, lead, absent=absent)
-    tables = [table for table in (_drifts(run.drifts), _alarms(alarms)) if table is not None]
-    return Section("drift", title, lead, charts=(_timeline(run, alarms, tables[0]),), tables=tuple(tables[1:]))
+    tables = [table for table in (_drifts(run.drifts), _alarms(run, alarms or ())) if table is not None]
+    notes = ("The detectors suspected nothing.",) if alarms == [] else ()
+    chart = _timeline(run, alarms or (), tables[0])
+    return Section("drift", title, lead, charts=(chart,), tables=tuple(tables[1:]), notes=notes)
 
 
 def _timeline(run: RunData, alarms: Sequence[Mapping[str, Any]], table: Table) -> Chart:
@@ -80,18 +81,26 @@ def _drifts(drifts: Sequence[DriftMark]) -> Table | None:
     return Table("Known drifts", columns, rows_of(rows), labels=3) if rows else None
 
 
-def _alarms(alarms: Sequence[Mapping[str, Any]]) -> Table | None:
+def _alarms(run: RunData, alarms: Sequence[Mapping[str, Any]]) -> Table | None:
     rows = [
         [
             moment_cell(alarm["slide_end_ms"]),
             text_cell(str(alarm["detector"])),
             text_cell(str(alarm["signal"])),
             number_cell(alarm["value"], "{:.4g}"),
+            number_cell(alarm.get("expected"), "{:.4g}"),
+            _behind(run, alarm["slide_end_ms"]),
         ]
         for alarm in alarms
     ]
-    return (
-        Table("Alarms of the detectors", ("end of the slide (UTC)", "detector", "watched", "value"), rows_of(rows), 3)
-        if rows
-        else None
-    )
+    columns = ("end of the slide (UTC)", "detector", "watched", "value", "expected", "after the last start of a drift")
+    return Table("Alarms of the detectors", columns, rows_of(rows), labels=3) if rows else None
+
+
+def _behind(run: RunData, time_ms: int) -> Cell:
+    """Return how long after the start of which drift something was, the newest one; a dash where there was none before."""
+    before = [mark for mark in run.marks if mark.start_ms < time_ms]
+    if not before:
+        return Cell(NOTHING, None)
+    newest = max(before, key=lambda mark: mark.start_ms)
+    return Cell(f"{format_duration(time_ms - newest.start_ms)} ({newest.label})", time_ms - newest.start_ms)

@@ -7,7 +7,6 @@ import numpy as np
 
 from dynmm_core.errors import UserError
 from dynmm_core.metrics.bootstrap import block_bootstrap_ratio
-from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.metrics.significance import block_sums, holm, ratio_of_sums
 from replay.html.cells import Cells
 from replay.html.run_data import RunData
@@ -78,8 +77,7 @@ def differences(a: Cells, b: Cells, metric: str) -> tuple[Difference, ...]:
 
 def window_differences(a: Cells, b: Cells, model: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (difference of sums, events) of one model by window, each (T,)."""
-    column = METRICS.index(metric)
-    return b.sums[b.of(model), :, column] - a.sums[a.of(model), :, column], a.n[a.of(model)].astype(float)
+    return b.sums_of(metric)[b.of(model)] - a.sums_of(metric)[a.of(model)], a.n[a.of(model)].astype(float)
 
 
 def _difference(a: Cells, b: Cells, model: str, metric: str) -> Difference:

@@ -24,6 +24,7 @@ class Look:
 _LOOKS = {
     ADAPTED: Look(0, wide=True),
     "adapted_latents": Look(1, "dash"),
+    "adapted_day_old": Look(1, "dashdot"),
     ORACLE: Look(2, "dash"),
     "static": Look(3, "dot"),
     "switch": Look(4),

@@ -1,4 +1,4 @@
-"""The sections on how well models rank: the ratios, every model in a table, over time, and what is missing to the oracle."""
+"""The sections on how well models rank: the ratios, every model in a table, and along the stream."""
 
 import numpy as np
 
@@ -6,12 +6,11 @@ from dynmm_core.metrics.bootstrap import block_bootstrap_ratio
 from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.quantities import format_duration
 from replay.html.cells import DAY_MS, WINDOW_MS, Cells, fitting_bucket_ms
-from replay.html.drawing import add_line, add_marks, metric_over_time, moments, new_figure
+from replay.html.drawing import metric_over_time
 from replay.html.parts import Cell, Chart, Section, Table, interval_cell, number_cell, rows_of, text_cell
 from replay.html.ratio_chart import ratio_chart
 from replay.html.run_data import RunData
 from replay.html.times import bucket_name, moment_cell
-from replay.oracle import ORACLE
 from replay.results import BOOTSTRAP_SEED, HEADLINE, block_windows
 
 # More points than this are a smear on a phone, and no clearer on a desk.
@@ -62,7 +61,7 @@ def mean_interval(cells: Cells, model: str) -> tuple[float, float]:
     windows = len(cells.starts_ms)
     if windows < 2 * block_windows(windows):
         return np.nan, np.nan
-    sums = cells.sums[row, :, METRICS.index(HEADLINE)]
+    sums = cells.sums_of(HEADLINE)[row]
     _, low, high = block_bootstrap_ratio(sums, cells.n[row].astype(float), block_windows(windows), BOOTSTRAP_SEED)
     return low, high
 
@@ -76,35 +75,6 @@ def time_section(run: RunData) -> Section:
     table = over_time_table(cells, 100 * cells.means(HEADLINE), f"{HEADLINE.upper()} in percent", bucket_ms)
     chart = Chart("time", "Window by window", "percent", about, figures, table, height=440)
     return Section("over-time", "Over time", "Each window was ranked with what was learned before it.", charts=(chart,))
-
-
-def gap_section(run: RunData) -> Section:
-    """Show what every model lacks to the oracle, along the stream."""
-    title = "Gap to the oracle"
-    lead = "What each model is short of the ranking by the truth's own probabilities; at 0 there is nothing left to learn."
-    if ORACLE not in run.windows.models:
-        absent = "This run has no oracle: replay a log made by `dynmm simulate` with --truth, and the report shows the gap."
-        return Section("gap", title, lead, absent=absent)
-    bucket_ms = fitting_bucket_ms(run.windows.starts_ms, POINTS)
-    cells = run.windows.by(bucket_ms)
-    means = 100 * cells.means(HEADLINE)
-    gaps = means[cells.of(ORACLE)] - means
-    models = [model for model in cells.models if model != ORACLE]
-    figure = new_figure()
-    for model in models:
-        add_line(figure, model, moments(cells.starts_ms), gaps[cells.of(model)], f"{model} %{{y:.2f}} below the oracle")
-    add_marks(figure, run.marks)
-    kept = np.array([cells.of(model) for model in models])
-    table = over_time_table(
-        Cells(tuple(models), cells.starts_ms, cells.n[kept], cells.sums[kept]), gaps[kept], "Points below the oracle", bucket_ms
-    )
-    about = points_sentence(run.windows, bucket_ms)
-    return Section(
-        "gap",
-        title,
-        lead,
-        charts=(Chart("short", "Oracle minus model", f"{HEADLINE.upper()}, points", about, {"": figure}, table),),
-    )
 
 
 def points_sentence(windows: Cells, bucket_ms: int) -> str:

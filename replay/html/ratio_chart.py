@@ -25,13 +25,17 @@ _TICKS = (
 
 @dataclass(frozen=True)
 class Point:
-    """A value with its interval; low and high equal it where no interval is known. beyond: the scale does not reach it."""
+    """A value with its interval; low and high equal it where no interval is known.
+
+    beyond: the scale does not reach it; text: what is written beside it in place of the value.
+    """
 
     name: str
     value: float
     low: float
     high: float
     beyond: bool = False
+    text: str | None = None
 
 
 def ratio_chart(id: str, ratios: Sequence[Ratio]) -> Chart:
@@ -56,8 +60,8 @@ def points_figure(points: Sequence[Point], even: float, digits: int, edge: float
     """Draw values with their intervals, a row each, the first on top, and a line at ``even``; those beyond at ``edge``."""
     figure = new_figure("", from_zero=False)
     figure.add_shape(type="line", x0=even, x1=even, y0=0, y1=1, yref="paper", name="even")
-    shown = [f"{point.value:.{digits}f}" for point in points]
-    told = [f"[{point.low:.{digits}f}, {point.high:.{digits}f}]" for point in points]
+    shown = [point.text or f"{point.value:.{digits}f}" for point in points]
+    told = [f"[{point.low:.{digits}f}, {point.high:.{digits}f}]" if point.low < point.high else "" for point in points]
     figure.add_scatter(
         x=rounded([edge if point.beyond else point.value for point in points]), y=[escape(point.name) for point in points],
         mode="markers+text", meta={"role": "estimate"}, text=shown,

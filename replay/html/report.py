@@ -6,10 +6,11 @@ from pathlib import Path
 from dynmm_core.quantities import format_duration
 from replay.html.costs import cost_section, store_section
 from replay.html.drift import drift_section
+from replay.html.gap import gap_section, recovery_section
 from replay.html.headline import facts, headline
 from replay.html.page import LegendEntry, Page
 from replay.html.palette import looks, shown_first
-from replay.html.quality import gap_section, models_section, ratios_section, time_section
+from replay.html.quality import models_section, ratios_section, time_section
 from replay.html.refresh import read_refresh_runs, refresh_section
 from replay.html.run_data import RunData
 from replay.html.strata import strata_section
@@ -27,6 +28,7 @@ def report_page(run: RunData, refresh: Sequence[Path] = ()) -> Page:
         drift_section(run),
         models_section(run),
         gap_section(run),
+        recovery_section(run),
         strata_section(run),
         refresh_section(read_refresh_runs(run, refresh)),
         cost_section(run),

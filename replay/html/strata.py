@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from dynmm_core.adapt.strata import STRATA
-from dynmm_core.metrics.ranking import METRICS
 from replay.html.cells import Cells, fitting_bucket_ms
 from replay.html.drawing import metric_over_time
 from replay.html.parts import Cell, Chart, Section, Table, interval_cell, number_cell, rows_of, text_cell
@@ -50,8 +49,8 @@ def _summary(run: RunData, names: Sequence[str]) -> Table:
 
 def stratum_ratio(cells: Cells, pair: Ratio) -> Ratio | None:
     """Return the ratio of a pair of models within a stratum, over the windows that have an event of it."""
-    column = METRICS.index(pair.metric)
-    top, bottom = (cells.sums[cells.of(model), :, column].tolist() for model in (pair.numerator, pair.denominator))
+    sums = cells.sums_of(pair.metric)
+    top, bottom = (sums[cells.of(model)].tolist() for model in (pair.numerator, pair.denominator))
     return ratio_over_windows(pair.numerator, pair.denominator, pair.metric, top, bottom)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from dynmm_core.adapt.strata import STRATA
-from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.store.latents import LatentStore
 from dynmm_core.store.version import Draft, LatentRows
 from replay.config import ReplaySettings
@@ -143,6 +142,3 @@ def _accounting(plan: Plan) -> dict[str, int]:
 
 def _without_oracle(metrics: dict[str, Any]) -> dict[str, Any]:
     return {**metrics, "windows": [row for row in metrics["windows"] if row[1] != ORACLE]}
-
-
-assert len(METRICS) == 6
