@@ -67,7 +67,8 @@ def replay(
     models
         Names with commas between; by default static, window_popularity, decayed_popularity, sequential_rule,
         session_knn, item_knn, switch, adapted_latents, adapted. There are also fine_tune, periodic_retrain and
-        lightgcn, which train for long, and need a bundle made with --costly.
+        lightgcn, which train for long, and need a bundle made with --costly; and adapted_day_old, which is adapted with
+        the versions of a day before.
     history
         What a request knows of its user: event, all events up to this one (default); version, what the served
         version holds.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dynmm_core.adapt.loop_settings import DAY_OLD_MODEL
 from dynmm_core.adapt.settings import COSTLY_MODELS
 from dynmm_core.adapt.strata import STRATA, WindowRow
 from dynmm_core.metrics.bootstrap import block_bootstrap_ratio
@@ -221,7 +222,7 @@ def _ratio(numerator: str, denominator: str, metric: str, top: Sequence[float], 
 
 
 def headline_ratios(results: Results) -> tuple[Ratio, ...]:
-    """Return the adapted model's ratios to the best single simple model, the switch, the costly models and the frozen base.
+    """Return the adapted model's ratios to the best single simple model and the others named here; the frozen base comes last.
 
     Those that did not run are left out.
 
@@ -229,5 +230,6 @@ def headline_ratios(results: Results) -> tuple[Ratio, ...]:
     """
     mean = {name: results.strata[name, OVERALL].means()[HEADLINE] for name in SINGLE_MODELS if (name, OVERALL) in results.strata}
     best = [max(mean, key=lambda name: mean[name])] if mean else []
-    found = [ratio_interval(results, ADAPTED, other, HEADLINE) for other in (*best, "switch", *COSTLY_MODELS, "static")]
+    others = (*best, "switch", *COSTLY_MODELS, DAY_OLD_MODEL, "static")
+    found = [ratio_interval(results, ADAPTED, other, HEADLINE) for other in others]
     return tuple(ratio for ratio in found if ratio is not None)

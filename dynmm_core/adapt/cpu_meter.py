@@ -5,7 +5,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 ADAPTER, HEAD, REFRESH = "the adapter's update", "the head's update", "counting and refreshing"
-_PARTS = {"static": (), "adapted_latents": (ADAPTER, REFRESH), "adapted": (ADAPTER, HEAD, REFRESH)}
+_PARTS = {
+    "static": (),
+    "adapted_latents": (ADAPTER, REFRESH),
+    "adapted_day_old": (ADAPTER, HEAD, REFRESH),
+    "adapted": (ADAPTER, HEAD, REFRESH),
+}
 
 
 class CpuMeter:

@@ -77,7 +77,7 @@ class AdaptEngine:
         self._started: AdaptLoop | None = None
         self._store = LatentStore.create_or_open(settings.run_dir / "store", bundle.shape.latent_dim)
         self._states = StateFiles(settings.run_dir / "store" / "state")
-        self._taken = TakenSlides(self._store, settings.publish_delay_ms)
+        self._taken = TakenSlides(self._store, settings.first_seen_within_ms)
         self._needed = self._taken.seen()
         self._dirty_users: set[int] = set()
         self._refreshed: np.ndarray = np.zeros(1, bool)

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from dynmm_core.adapt.activity import FrozenActivity
 from dynmm_core.adapt.cpu_meter import ADAPTER, HEAD, REFRESH, by_model
+from dynmm_core.adapt.day_old import AgedVersions
 from dynmm_core.adapt.fold_in import FoldedItems
 from dynmm_core.adapt.histories import Histories, HistoryView
 from dynmm_core.adapt.laps import Lap, no_lap
-from dynmm_core.adapt.loop_settings import LoopSettings
+from dynmm_core.adapt.loop_settings import DAY_OLD_MODEL, LoopSettings
 from dynmm_core.adapt.published import Published, publish
 from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.adapt.slide_ranking import RequestRun, SlideRanking
@@ -61,6 +62,7 @@ class AdaptLoop:
         self.lap: Lap = no_lap
         # The bundle is served from the start, whatever the publish delay.
         self.published = deque([self._publish(available_at_ms=None)])
+        self._aged = AgedVersions(self.published[0]) if DAY_OLD_MODEL in settings.models else None
         self._unserved: deque[tuple[int, SlideEvents]] = deque()
         self._served: Histories | None = None
 
@@ -71,7 +73,8 @@ class AdaptLoop:
     def step(self, slide: SlideEvents) -> StepResult:
         """Rank the slide's events with the versions published before them, learn from them, publish the next."""
         requests = self._requests(slide)
-        ranking = SlideRanking(self.settings, slide, requests, self.learners.head.seed)
+        day_old = [] if self._aged is None else [part for run in requests for part in self._aged.runs(run)]
+        ranking = SlideRanking(self.settings, slide, requests, self.learners.head.seed, day_old)
         examples = HeadExamples.joined([one.examples for one in ranking.by_head]) if self.settings.learn_head else None
         windows = ranking.windows(self._strata(slide)) if ranking.any else []
         self.lap("ranking")
@@ -105,6 +108,8 @@ class AdaptLoop:
     def publish_version(self) -> Published:
         """Publish a version of the state as it stands."""
         self.published.append(self._publish(self.activity.as_of_ms + self.settings.publish_delay_ms))
+        if self._aged is not None:
+            self._aged.add(self.published[-1])
         return self.published[-1]
 
     @torch.no_grad()

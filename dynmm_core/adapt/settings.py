@@ -5,15 +5,16 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dynmm_core.adapt.loop_settings import DAY_MS, DAY_OLD_MODEL
 from dynmm_core.model.online import OnlineOptions
 
 ModelName = Literal[
     "static", "window_popularity", "decayed_popularity", "sequential_rule", "session_knn", "item_knn", "switch",
-    "fine_tune", "periodic_retrain", "lightgcn", "adapted_latents", "adapted",
+    "fine_tune", "periodic_retrain", "lightgcn", "adapted_latents", "adapted_day_old", "adapted",
 ]  # fmt: skip
 MODELS: tuple[ModelName, ...] = get_args(ModelName)
 COSTLY_MODELS: tuple[ModelName, ...] = ("fine_tune", "periodic_retrain", "lightgcn")
-DEFAULT_MODELS: tuple[ModelName, ...] = tuple(name for name in MODELS if name not in COSTLY_MODELS)
+DEFAULT_MODELS: tuple[ModelName, ...] = tuple(name for name in MODELS if name not in (*COSTLY_MODELS, DAY_OLD_MODEL))
 LIVE_MODELS: tuple[ModelName, ...] = ("static", "window_popularity", "adapted")
 
 
@@ -51,3 +52,8 @@ class AdaptSettings(BaseModel):
     online: OnlineOptions = OnlineOptions()
     journal: bool = False
     rollback_versions: int = Field(200, ge=1)
+
+    @property
+    def first_seen_within_ms(self) -> int:
+        """How long after its slide's end a version is first seen by the last of the models that see it."""
+        return self.publish_delay_ms + (DAY_MS if DAY_OLD_MODEL in self.models else 0)

@@ -1,5 +1,6 @@
 """Ranks one slide: every model of a run, over requests that may see different versions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dynmm_core.adapt.histories import HistoryView
-from dynmm_core.adapt.loop_settings import HEAD_MODEL, LoopSettings
+from dynmm_core.adapt.loop_settings import DAY_OLD_MODEL, HEAD_MODEL, LoopSettings
 from dynmm_core.adapt.published import Published
 from dynmm_core.adapt.scoring import Ranked
 from dynmm_core.adapt.slide_events import SlideEvents
@@ -55,6 +56,12 @@ class RequestRun:
             view.length, *self.consumed(keep_consumed), view.long_recents,
         )  # fmt: skip
 
+    def part(self, start: int, stop: int, published: Published) -> "RequestRun":
+        """The run's requests ``start`` … ``stop`` - 1, which see ``published``; they know what they knew."""
+        cut, first = slice(start, stop), self.start
+        of_users = (self.r_u[cut], self.h_base[cut], self.s_user[cut])
+        return RequestRun(self.slide, first + start, first + stop, published, self.view.rows(start, stop), *of_users)
+
     @torch.no_grad()
     def latents(self) -> Tensor:
         """h (n, latent_dim) of the requests, by the version's adapter."""
@@ -66,11 +73,16 @@ class SlideRanking:
     """Ranks a slide's ``runs`` once with each model that the settings name; nothing here changes any state.
 
     Args:
-        head_seed: names, with the slide, which requests become examples for the head.
+        head_seed: names, with the slide, which requests become examples for the head;
+        day_old: the same events with versions of the day before, for the model that ranks with those; nobody learns from them.
     """
 
-    def __init__(self, settings: LoopSettings, slide: SlideEvents, runs: list[RequestRun], head_seed: int) -> None:
+    def __init__(
+        self, settings: LoopSettings, slide: SlideEvents, runs: list[RequestRun], head_seed: int,
+        day_old: Sequence[RequestRun] = (),
+    ) -> None:  # fmt: skip
         self.settings, self.slide, self.runs, self._head_seed = settings, slide, runs, head_seed
+        self._day_old = day_old
         times, low, high = slide.event_time_ms, settings.rank_from_ms, settings.rank_to_ms
         self._first = 0 if low is None else int(np.searchsorted(times, low))
         self._last = len(times) if high is None else int(np.searchsorted(times, high))
@@ -89,14 +101,14 @@ class SlideRanking:
         random = np.random.Generator(np.random.Philox(derive_seed(self._head_seed, self.slide.slide_end_ms, "head-examples")))
         chosen = np.zeros(len(self.slide.item_idx), bool)
         chosen[random.permutation(len(chosen))[:HEAD_EXAMPLES]] = True
-        ranked = []
-        for run in self.runs:
-            asked = run.asked(self.settings.keep_consumed)
-            context = with_kinds(self.slide.context[run.rows], asked.session_position, asked.history_length)
-            state = request_state(run.s_user, asked.event_time_ms - run.published.activity.as_of_ms)
-            score = run.published.score
-            ranked.append(score.rank(asked, context, run.latents(), state, chosen[run.rows], random, every=every))
-        return ranked
+        return [self._ranked(run, chosen, random, every=every) for run in self.runs]
+
+    def _ranked(self, run: RequestRun, chosen: np.ndarray, random: np.random.Generator, *, every: bool) -> Ranked:
+        """One run as its version's head ranks it; ``chosen`` (n,) over the slide are to become examples."""
+        asked = run.asked(self.settings.keep_consumed)
+        context = with_kinds(self.slide.context[run.rows], asked.session_position, asked.history_length)
+        state = request_state(run.s_user, asked.event_time_ms - run.published.activity.as_of_ms)
+        return run.published.score.rank(asked, context, run.latents(), state, chosen[run.rows], random, every=every)
 
     @property
     def candidates_hit(self) -> int | None:
@@ -111,7 +123,10 @@ class SlideRanking:
         ranked = slice(self._first, self._last)
         masks = {name: mask[ranked] for name, mask in strata.items()}
         for model in self.settings.models:
-            parts = [self._metrics(model, place) for place in range(len(self.runs))]
+            if model == DAY_OLD_MODEL:
+                parts = [self._day_old_metrics(run) for run in self._day_old]
+            else:
+                parts = [self._metrics(model, place) for place in range(len(self.runs))]
             metrics, staleness = (np.concatenate(column)[ranked] for column in zip(*parts, strict=True))
             rows += window_rows(model, self.slide.event_time_ms[ranked], metrics, masks, staleness)
         return rows
@@ -131,3 +146,9 @@ class SlideRanking:
         else:
             ranks = rank_targets(run.latents(), published.z.whole, targets, *consumed)
         return expected_metrics(*ranks), times - newest_ms
+
+    def _day_old_metrics(self, run: RequestRun) -> tuple[np.ndarray, np.ndarray]:
+        """Return (metrics (n, 6), staleness_ms (n,)) of a run that sees a version of the day before."""
+        nobody = np.zeros(len(self.slide.item_idx), bool)
+        ranked = self._ranked(run, nobody, np.random.Generator(np.random.Philox(0)), every=True)
+        return expected_metrics(ranked.better, ranked.ties), self.slide.event_time_ms[run.rows] - run.published.newest_event_ms

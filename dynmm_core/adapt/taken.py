@@ -10,11 +10,11 @@ class TakenSlides:
 
     Args:
         store: read once; what is committed afterwards comes by :meth:`add`.
-        publish_delay_ms: how long after its slide's end a version is first seen.
+        first_seen_within_ms: how long after its slide's end a version is first seen.
     """
 
-    def __init__(self, store: LatentStore, publish_delay_ms: int) -> None:
-        self._delay_ms = publish_delay_ms
+    def __init__(self, store: LatentStore, first_seen_within_ms: int) -> None:
+        self._delay_ms = first_seen_within_ms
         skipped = store.skipped()
         self._chain = store.active()
         self._skipped = {version.number for version in skipped}
