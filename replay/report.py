@@ -10,6 +10,7 @@ from replay.table import (
     HEADERS,
     accounting_line,
     cost_line,
+    drift_table,
     likeness_line,
     oracle_line,
     ratio_line,
@@ -22,6 +23,9 @@ from replay.table import (
 def print_outcome(outcome: Outcome, stages: Mapping[str, float] | None = None) -> None:
     """Print the result table and the lines below it to stdout; ``stages``: seconds by stage, if there were several."""
     print_table(HEADERS, table_rows(outcome.metrics), title=f"{outcome.metrics['dataset']}: test, then learn (percent)")
+    drift = drift_table(outcome.metrics)
+    if drift is not None:
+        print_table(*drift, title="how the drifts were followed (percent, NDCG@10, windows)")
     for line in outcome_lines(outcome, stages or {}):
         print(line)
 

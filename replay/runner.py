@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dynmm_core.adapt.costly_models import check_costly
@@ -19,6 +20,7 @@ from dynmm_core.store.latents import LatentStore
 from dynmm_core.store.version import Version
 from replay.attempts import seconds_over_attempts
 from replay.config import OWN_STREAM, ReplayOptions, ReplaySettings, environment, resolve
+from replay.drift_figures import WindowSeries, drift_figures
 from replay.files import write_atomically
 from replay.like import Likeness, RecordedRun
 from replay.oracle import ORACLE
@@ -27,7 +29,7 @@ from replay.results import Ratio, Results, collect, cpu_seconds, headline_ratios
 from replay.run_folder import METRICS_FILE, WINDOWS_FILE, RunFolder, RunRecord, open_run, read_run
 from replay.splits import Split, make_split, replayed_split, save_split
 from replay.streaming import ACCOUNTING_FILE, Workers, stream
-from replay.truth import RunTruth
+from replay.truth import DriftMarks, RunTruth
 
 if TYPE_CHECKING:
     from replay.wire import Wire
@@ -184,8 +186,8 @@ def _finish(run: RunFolder, split: Split, peak_mb: float, truth: RunTruth | None
     if truth is not None:
         results = with_model(results, ORACLE, truth.oracle(settings))
         truth.marks.write(run.path)
-    buffer = BytesIO()
-    pq.write_table(windows_table(results), buffer, compression="zstd")
+    table, buffer = windows_table(results), BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
     write_atomically(run.path / WINDOWS_FILE, buffer.getvalue())
     seconds = seconds_over_attempts(
         run.attempt_starts_ms(), [version.committed_at_ms for version in versions], time.time_ns() // 1_000_000
@@ -204,12 +206,18 @@ def _finish(run: RunFolder, split: Split, peak_mb: float, truth: RunTruth | None
         "models": model_figures(results),
         "update_cpu_seconds": cpu_seconds((version.metrics for version in versions), settings.models, "update"),
         "rank_cpu_seconds": cpu_seconds((version.metrics for version in versions), settings.models, "rank"),
-        **({} if truth is None else {"drift": {"truth": truth.marks.truth, "oracle": truth.marks.oracle}}),
+        **({} if truth is None else {"drift": _drift(truth.marks, table)}),
     }
     accounting = _accounting(run.path)
     _check_complete(split, metrics, accounting, _left_out(versions))
     write_atomically(run.path / METRICS_FILE, (json.dumps(metrics, indent=2) + "\n").encode())
     return Outcome(metrics, headline_ratios(results), accounting, run.path)
+
+
+def _drift(marks: DriftMarks, windows: pa.Table) -> dict[str, Any]:
+    """How the models followed the drifts, for metrics.json."""
+    figures = drift_figures(WindowSeries.of(windows), marks.drifts)
+    return {"truth": marks.truth, "oracle": marks.oracle, "models": {one.model: one.to_json() for one in figures}}
 
 
 def _left_out(versions: Sequence[Version]) -> int:

@@ -20,6 +20,34 @@ def table_rows(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
+def drift_table(metrics: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]] | None:
+    """Return headers and rows on how the models followed the drifts; None for a run without an oracle.
+
+    Share of the oracle's gap in percent, regret in NDCG@10 summed over events, and of each drift the windows until recovery:
+    "never" if that did not happen before the next change, "-" where too few windows lie around it.
+    """
+    drift = metrics.get("drift")
+    if not drift or not drift["oracle"]:
+        return None
+    rows = [
+        (name, _shown(figures["share_of_gap"], 100), _shown(figures["regret"]), *map(_recovery, figures["drifts"]))
+        for name, figures in drift["models"].items()
+    ]
+    drifts = next(iter(drift["models"].values()))["drifts"]
+    return ("model", "share of gap", "regret", *(f"recovery: {one['drift']}" for one in drifts)), rows
+
+
+def _shown(value: float | None, factor: float = 1.0) -> str:
+    return "-" if value is None else f"{factor * value:,.1f}"
+
+
+def _recovery(followed: Mapping[str, Any]) -> str:
+    if not followed["measured"]:
+        return "-"
+    windows = followed["recovery_windows"]
+    return "never" if windows is None else str(windows)
+
+
 def run_line(metrics: Mapping[str, Any]) -> str:
     """Return the sentence about what all models share, for they are ranked in one pass: events, windows, seconds."""
     return f"{metrics['events']:,} events in {metrics['windows']:,} windows, {metrics['seconds']:,.0f} seconds"

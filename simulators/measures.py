@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_NOTHING = 1e-12  # what sums of equal figures differ by
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -72,9 +74,9 @@ def recovery_time(gap: np.ndarray, start: int, before: int = 6, smooth: int = 3,
     means = np.convolve(gap[start:], np.full(smooth, 1.0 / smooth), "valid")
     widest = int(np.argmax(means))
     opened = means[widest] - everyday
-    if opened <= 0.0:
+    if opened <= _NOTHING:
         return 0
-    narrow = np.flatnonzero(means[widest:] <= everyday + (1.0 - share) * opened + 1e-12)
+    narrow = np.flatnonzero(means[widest:] <= everyday + (1.0 - share) * opened + _NOTHING)
     return None if not len(narrow) else widest + int(narrow[0]) + smooth
 
 

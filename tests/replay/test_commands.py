@@ -48,6 +48,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         ("--partitions", "1000", "--partitions: 1000"),
         ("--max-train-events", "0", "--max-train-events: '0'"),
         ("--like", "nowhere", "nowhere is no live run"),
+        ("--truth", "nowhere", "nowhere: No such file or directory; name a truth file"),
         ("--speed", "3600", "--speed: goes with --via-kafka"),
         ("--wire", "arrow", "--wire: goes with --via-kafka"),
         ("--property", "a=b", "--property: goes with --via-kafka"),

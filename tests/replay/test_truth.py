@@ -19,7 +19,7 @@ from dynmm_core.errors import UserError
 from dynmm_core.store.latents import LatentStore
 from replay import runner
 from replay.config import merge_options
-from replay.report import outcome_lines
+from replay.report import outcome_lines, print_outcome
 from replay.runner import Outcome, ReplayRequest, replay_log
 from replay.truth import read_marks
 from simulators.made import Made
@@ -144,6 +144,20 @@ def test_the_run_keeps_the_marks_of_drift(known: Known, told: Outcome) -> None:
     ]
     assert not {"items", "users"} & set(json.loads((told.run / "drift.json").read_text())["drifts"][0])
     assert read_marks(known.data) is None
+
+
+def test_figures_of_drift_are_in_the_metrics_and_below_the_table(told: Outcome, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = told.metrics["drift"]["models"]
+    print_outcome(told)
+
+    assert list(figures) == list(DEFAULT_MODELS)
+    assert figures["static"]["share_of_gap"] == 0.0 < figures["adapted"]["share_of_gap"] < 1.0
+    assert [drift["drift"] for drift in figures["adapted"]["drifts"]] == ["redealt", "births"]
+    assert all(figures[name]["ndcg"] == pytest.approx(told.metrics["models"][name]["ndcg@10"]) for name in figures)
+    oracle, events = told.metrics["models"]["oracle"]["ndcg@10"], told.metrics["events"]
+    assert figures["static"]["regret"] == pytest.approx(events * (oracle - figures["static"]["ndcg"]))
+    shown = capsys.readouterr().out
+    assert "how the drifts were followed" in shown and "recovery: births" in shown
 
 
 def test_a_log_that_drifts_were_put_into_has_marks_and_no_oracle(known: Known, tmp_path: Path) -> None:

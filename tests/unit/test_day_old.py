@@ -22,18 +22,24 @@ def log() -> CutState:
     return replace(quick, event_time_ms=START_MS + (quick.event_time_ms - START_MS) * SLOWER)
 
 
-def steps(loop: AdaptLoop, log: CutState) -> list[WindowRow]:
-    return [row for slide in slides(log, CUT, SLIDE_MS) for row in loop.step(slide).windows]
+def steps(loop: AdaptLoop, log: CutState, slide_ms: int = SLIDE_MS) -> list[WindowRow]:
+    return [row for slide in slides(log, CUT, slide_ms) for row in loop.step(slide).windows]
 
 
 def of_model(rows: list[WindowRow], model: str) -> list[tuple[object, ...]]:
     return [(row.window_start_ms, row.stratum, row.n, row.sums, row.staleness_ms) for row in rows if row.model == model]
 
 
-@pytest.mark.parametrize("delay_ms", [0, 20 * 60_000], ids=["at once", "after twenty minutes"])
-def test_it_ranks_as_if_versions_came_a_day_late_where_the_weights_are_the_same(log: CutState, delay_ms: int) -> None:
-    ours = steps(loop_over(log, models=MODELS[2:], learn_head=False, publish_delay_ms=delay_ms), log)
-    late = steps(loop_over(log, models=("adapted",), learn_head=False, publish_delay_ms=delay_ms + DAY_MS), log)
+@pytest.mark.parametrize(
+    ("delay_ms", "slide_ms"),
+    [(20 * 60_000, SLIDE_MS), (0, 5 * HOUR_MS)],
+    ids=["after twenty minutes", "a day is no whole number of slides"],
+)
+def test_it_ranks_as_if_versions_came_a_day_late_where_the_weights_are_the_same(
+    log: CutState, delay_ms: int, slide_ms: int
+) -> None:
+    ours = steps(loop_over(log, models=MODELS[2:], learn_head=False, publish_delay_ms=delay_ms), log, slide_ms)
+    late = steps(loop_over(log, models=("adapted",), learn_head=False, publish_delay_ms=delay_ms + DAY_MS), log, slide_ms)
 
     assert of_model(ours, "adapted_day_old") == of_model(late, "adapted") != of_model(ours, "adapted")
 
