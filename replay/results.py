@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum, isfinite
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -143,9 +143,9 @@ def model_figures(results: Results) -> dict[str, Any]:
     return figures
 
 
-def update_cpu_seconds(commits: Iterable[Mapping[str, Any]], models: Sequence[str]) -> dict[str, float]:
-    """Return the CPU seconds that each model's updates took, all slides together, ranking apart."""
-    spent = [commit.get("update_cpu_seconds", {}) for commit in commits]
+def cpu_seconds(commits: Iterable[Mapping[str, Any]], models: Sequence[str], of: Literal["update", "rank"]) -> dict[str, float]:
+    """Return the CPU seconds that each model's updates, or its ranking, took, all slides together."""
+    spent = [commit.get(f"{of}_cpu_seconds", {}) for commit in commits]
     return {model: round(fsum(one.get(model, 0.0) for one in spent), 3) for model in models}
 
 

@@ -25,7 +25,7 @@ from replay.files import write_atomically
 from replay.like import Likeness, RecordedRun
 from replay.oracle import ORACLE
 from replay.protocols import DEFAULT_NAME
-from replay.results import Ratio, Results, collect, headline_ratios, model_figures, update_cpu_seconds, windows_table, with_model
+from replay.results import Ratio, Results, collect, cpu_seconds, headline_ratios, model_figures, windows_table, with_model
 from replay.run_folder import ACCOUNTING_FILE, METRICS_FILE, WINDOWS_FILE, RunFolder, RunRecord, finished_run, open_run
 from replay.splits import Split, make_split, replayed_split, save_split
 from replay.streaming import Workers, stream
@@ -201,7 +201,8 @@ def _finish(run: RunFolder, split: Split, peak_mb: float, truth: RunTruth | None
         "peak_rss_mb": round(peak_mb, 1),
         "store_version": versions[-1].number if versions else None,
         "models": model_figures(results),
-        "update_cpu_seconds": update_cpu_seconds((version.metrics for version in versions), settings.models),
+        "update_cpu_seconds": cpu_seconds((version.metrics for version in versions), settings.models, "update"),
+        "rank_cpu_seconds": cpu_seconds((version.metrics for version in versions), settings.models, "rank"),
         **({} if truth is None else {"drift": _drift(truth.marks, table)}),
     }
     accounting = _accounting(run.path)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 ADAPTER, HEAD, REFRESH = "the adapter's update", "the head's update", "counting and refreshing"
+STATES = "the users' states"
 _PARTS = {
     "static": (),
     "adapted_latents": (ADAPTER, REFRESH),
@@ -47,3 +48,9 @@ class CpuMeter:
 def by_model(spent: dict[str, float], models: Sequence[str]) -> dict[str, float]:
     """Return what each model's update took, in seconds; what the adapted models share counts for each of them."""
     return {model: sum((spent.get(part, 0.0) for part in _PARTS.get(model, (model,))), 0.0) for model in models}
+
+
+def ranking_by_model(spent: dict[str, float], models: Sequence[str]) -> dict[str, float]:
+    """Return what each model's ranking took, in seconds; the states of users count for each model that asks with them."""
+    shared = spent.get(STATES, 0.0)
+    return {model: spent.get(model, 0.0) + shared * (model in _PARTS) for model in models}

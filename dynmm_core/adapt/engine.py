@@ -240,7 +240,8 @@ class AdaptEngine:
         metrics: dict[str, Any] = {
             "windows": [row.to_json() for row in result.windows],
             "update_rejected": not result.update_accepted,
-            "update_cpu_seconds": {name: round(seconds, 6) for name, seconds in result.update_cpu_seconds.items()},
+            "update_cpu_seconds": _rounded(result.update_cpu_seconds),
+            "rank_cpu_seconds": _rounded(result.rank_cpu_seconds),
             "folded_items": self._loop.folded_items.folded,
         }
         if result.candidates_hit is not None:
@@ -306,6 +307,10 @@ def _absorbed(events: SlideEvents, version: Version) -> SlideReport:
         events.slide_end_ms, version.number, version.content_hash, len(events.item_idx), (),
         absorbed=True, update_rejected=bool(version.metrics["update_rejected"]),
     )  # fmt: skip
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(spent, 6) for name, spent in seconds.items()}
 
 
 def _lineage(slide: Slide, events: SlideEvents) -> dict[str, Any]:

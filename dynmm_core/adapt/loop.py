@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from dynmm_core.adapt.activity import FrozenActivity
-from dynmm_core.adapt.cpu_meter import ADAPTER, HEAD, REFRESH, by_model
+from dynmm_core.adapt.cpu_meter import ADAPTER, HEAD, REFRESH, STATES, by_model, ranking_by_model
 from dynmm_core.adapt.day_old import AgedVersions
 from dynmm_core.adapt.fold_in import FoldedItems
 from dynmm_core.adapt.histories import Histories, HistoryView
 from dynmm_core.adapt.laps import Lap, no_lap
-from dynmm_core.adapt.loop_settings import DAY_OLD_MODEL, LoopSettings
+from dynmm_core.adapt.loop_settings import DAY_OLD_MODEL, HEAD_MODEL, LoopSettings
 from dynmm_core.adapt.published import Published, publish
 from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.adapt.slide_ranking import RequestRun, SlideRanking
@@ -32,14 +32,15 @@ from dynmm_core.model.patched import PatchedRows
 class StepResult:
     """What one slide gave: result rows, whether the updates were accepted, how many ranked targets the head had as candidates.
 
-    candidates_hit: None where the head ranked nothing; update_cpu_seconds: what each model's update took, by its name; of the
-    machine, in no result.
+    candidates_hit: None where the head ranked nothing; update_cpu_seconds, rank_cpu_seconds: what each model's update
+    and its ranking took, by its name; of the machine, in no result.
     """
 
     windows: list[WindowRow]
     update_accepted: bool
     candidates_hit: int | None = None
     update_cpu_seconds: dict[str, float] = field(default_factory=dict)
+    rank_cpu_seconds: dict[str, float] = field(default_factory=dict)
 
 
 class AdaptLoop:
@@ -72,14 +73,16 @@ class AdaptLoop:
 
     def step(self, slide: SlideEvents) -> StepResult:
         """Rank the slide's events with the versions published before them, learn from them, publish the next."""
+        meter, models = self.state.meter, self.settings.models
+        meter.take()
         requests = self._requests(slide)
         day_old = [] if self._aged is None else [part for run in requests for part in self._aged.runs(run)]
-        ranking = SlideRanking(self.settings, slide, requests, self.learners.head.seed, day_old)
-        examples = HeadExamples.joined([one.examples for one in ranking.by_head]) if self.settings.learn_head else None
+        ranking = SlideRanking(self.settings, slide, requests, self.learners.head.seed, meter, day_old)
+        with meter.on(HEAD_MODEL):
+            examples = HeadExamples.joined([one.examples for one in ranking.by_head]) if self.settings.learn_head else None
         windows = ranking.windows(self._strata(slide)) if ranking.any else []
         self.lap("ranking")
-        meter = self.state.meter
-        meter.take()
+        ranked = ranking_by_model(meter.take(), models)
         with meter.on(ADAPTER):
             accepted = self.learners.adapter.learn(self._examples(slide, requests), slide.slide_end_ms)
         if examples is not None:
@@ -91,7 +94,7 @@ class AdaptLoop:
             self.lap("features")
             self.publish_version()
         self.lap("refresh")
-        return StepResult(windows, accepted, ranking.candidates_hit, by_model(meter.take(), self.settings.models))
+        return StepResult(windows, accepted, ranking.candidates_hit, by_model(meter.take(), models), ranked)
 
     def absorb(self, slide: SlideEvents) -> None:
         """Take the slide's facts in: histories, counts, the moment. Neither ranks nor learns."""
@@ -142,7 +145,8 @@ class AdaptLoop:
                 self.published.popleft()
             view = whole.rows(start, stop) if whole is not None else self._served_view(slide, start, stop)
             self.lap("features")
-            r_u, h_base = self.base.user_states(view.recent, view.recent_length)
+            with self.state.meter.on(STATES):
+                r_u, h_base = self.base.user_states(view.recent, view.recent_length)
             self.lap("user states")
             requests.append(RequestRun(slide, start, stop, self.published[0], view, r_u, h_base, self._user_summary(view)))
         return requests

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dynmm_core.adapt.cpu_meter import CpuMeter
 from dynmm_core.adapt.histories import HistoryView
 from dynmm_core.adapt.loop_settings import DAY_OLD_MODEL, HEAD_MODEL, LoopSettings
 from dynmm_core.adapt.published import Published
@@ -74,15 +75,16 @@ class SlideRanking:
 
     Args:
         head_seed: names, with the slide, which requests become examples for the head;
+        meter: is told what each model's ranking takes;
         day_old: the same events with versions of the day before, for the model that ranks with those; nobody learns from them.
     """
 
     def __init__(
-        self, settings: LoopSettings, slide: SlideEvents, runs: list[RequestRun], head_seed: int,
+        self, settings: LoopSettings, slide: SlideEvents, runs: list[RequestRun], head_seed: int, meter: CpuMeter,
         day_old: Sequence[RequestRun] = (),
     ) -> None:  # fmt: skip
         self.settings, self.slide, self.runs, self._head_seed = settings, slide, runs, head_seed
-        self._day_old = day_old
+        self._meter, self._day_old = meter, day_old
         times, low, high = slide.event_time_ms, settings.rank_from_ms, settings.rank_to_ms
         self._first = 0 if low is None else int(np.searchsorted(times, low))
         self._last = len(times) if high is None else int(np.searchsorted(times, high))
@@ -123,10 +125,11 @@ class SlideRanking:
         ranked = slice(self._first, self._last)
         masks = {name: mask[ranked] for name, mask in strata.items()}
         for model in self.settings.models:
-            if model == DAY_OLD_MODEL:
-                parts = [self._day_old_metrics(run) for run in self._day_old]
-            else:
-                parts = [self._metrics(model, place) for place in range(len(self.runs))]
+            with self._meter.on(model):
+                if model == DAY_OLD_MODEL:
+                    parts = [self._day_old_metrics(run) for run in self._day_old]
+                else:
+                    parts = [self._metrics(model, place) for place in range(len(self.runs))]
             metrics, staleness = (np.concatenate(column)[ranked] for column in zip(*parts, strict=True))
             rows += window_rows(model, self.slide.event_time_ms[ranked], metrics, masks, staleness)
         return rows

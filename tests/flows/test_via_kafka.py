@@ -39,7 +39,7 @@ from replay.following import _follow
 from tests.replay.tiny import bundle_tiny, tiny_events
 
 Hashes = list[tuple[int, str]]
-TIMINGS = ("seconds", "peak_rss_mb", "update_cpu_seconds")
+TIMINGS = ("seconds", "peak_rss_mb", "update_cpu_seconds", "rank_cpu_seconds")
 
 
 def rich_log(folder: Path) -> PreparedLog:

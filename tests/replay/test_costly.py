@@ -69,6 +69,7 @@ def test_they_stand_beside_the_others_with_what_their_updates_took(undisturbed: 
     spent = metrics["update_cpu_seconds"]
     assert spent["static"] == 0 and all(spent[name] > 0 for name in MODELS[1:])
     assert spent["adapted_latents"] < spent["adapted"]
+    assert list(metrics["rank_cpu_seconds"]) == list(MODELS) and all(spent > 0 for spent in metrics["rank_cpu_seconds"].values())
 
 
 def test_they_change_no_version(data: Path, undisturbed: tuple[list[str], dict[str, Any]], tmp_path: Path) -> None:

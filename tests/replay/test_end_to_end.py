@@ -30,7 +30,7 @@ from simulators.settings import cut_time_ms
 from tests.replay.tiny import EVENTS, HOUR_MS, WINDOWS, bundle_tiny, poisoned, prepare_tiny, tiny_events
 
 MIDDLE_MS = cut_time_ms() + 10 * HOUR_MS
-TIMINGS = ("seconds", "peak_rss_mb", "update_cpu_seconds")
+TIMINGS = ("seconds", "peak_rss_mb", "update_cpu_seconds", "rank_cpu_seconds")
 # One thread, because the machine that runs the tests may be busy.
 OPTIONS: dict[str, Any] = {"threads": 1, "store_every": 5}
 # A window spans several slides, and a request may see an older version than the newest.

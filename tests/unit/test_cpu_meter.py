@@ -2,7 +2,7 @@
 
 import pytest
 
-from dynmm_core.adapt.cpu_meter import ADAPTER, HEAD, REFRESH, CpuMeter, by_model
+from dynmm_core.adapt.cpu_meter import ADAPTER, HEAD, REFRESH, STATES, CpuMeter, by_model, ranking_by_model
 
 
 def test_a_block_inside_a_block_counts_for_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +35,9 @@ def test_what_the_adapted_models_share_counts_for_each() -> None:
     spent = {ADAPTER: 1.0, HEAD: 2.0, REFRESH: 4.0, "fine_tune": 8.0}
     models = ("static", "fine_tune", "lightgcn", "adapted_latents", "adapted")
     assert list(by_model(spent, models).values()) == [0.0, 8.0, 0.0, 5.0, 7.0]
+
+
+def test_the_states_of_users_count_for_every_model_that_asks_with_them() -> None:
+    spent = {STATES: 1.0, "fine_tune": 8.0, "adapted": 2.0, "adapted_day_old": 4.0}
+    models = ("static", "item_knn", "fine_tune", "adapted_latents", "adapted_day_old", "adapted")
+    assert list(ranking_by_model(spent, models).values()) == [1.0, 0.0, 8.0, 1.0, 5.0, 3.0]
