@@ -16,7 +16,7 @@ from replay.config import ReplaySettings
 from replay.html.cells import Cells, strata_cells
 from replay.html.run_data import Commit, RunData
 from replay.oracle import ORACLE
-from replay.results import OVERALL, collect, model_figures, update_cpu_seconds, windows_table
+from replay.results import OVERALL, collect, cpu_seconds, model_figures, windows_table
 from replay.run_folder import RunRecord
 from simulators.truth_file import DriftMark
 
@@ -131,7 +131,7 @@ def _metrics(plan: Plan, figures: Sequence[dict[str, Any]], names: Sequence[str]
     return {
         "windows": plan.windows, "events": results.events, "seconds": 12.0, "peak_rss_mb": 512.0,
         "store_version": plan.windows - 1, "models": model_figures(results),
-        "update_cpu_seconds": update_cpu_seconds(figures, plan.names), "dataset": plan.dataset,
+        "update_cpu_seconds": cpu_seconds(figures, plan.names, "update"), "dataset": plan.dataset,
     }  # fmt: skip
 
 
