@@ -6,7 +6,17 @@ from typing import Any
 
 from dynmm_core.console import print_table
 from replay.runner import Outcome
-from replay.table import HEADERS, accounting_line, cost_line, likeness_line, ratio_line, recall_line, run_line, table_rows
+from replay.table import (
+    HEADERS,
+    accounting_line,
+    cost_line,
+    drift_line,
+    likeness_line,
+    ratio_line,
+    recall_line,
+    run_line,
+    table_rows,
+)
 
 
 def print_outcome(outcome: Outcome, stages: Mapping[str, float] | None = None) -> None:
@@ -19,7 +29,7 @@ def print_outcome(outcome: Outcome, stages: Mapping[str, float] | None = None) -
 def outcome_lines(outcome: Outcome, stages: Mapping[str, float]) -> list[str]:
     """Return the lines below the table."""
     lines = [run_line(outcome.metrics), *(ratio_line(ratio) for ratio in outcome.ratios)]
-    found = (recall_line(outcome.metrics), cost_line(outcome.metrics))
+    found = (recall_line(outcome.metrics), cost_line(outcome.metrics), drift_line(outcome.metrics))
     lines += [line for line in found if line is not None]
     lines.append(accounting_line(outcome.accounting))
     if outcome.likeness:

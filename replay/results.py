@@ -12,6 +12,7 @@ import pyarrow as pa
 from dynmm_core.adapt.settings import COSTLY_MODELS
 from dynmm_core.adapt.strata import STRATA
 from dynmm_core.metrics.bootstrap import block_bootstrap_ratio
+from dynmm_core.metrics.drift.watch import ALARMS
 from dynmm_core.metrics.ranking import METRICS
 
 OVERALL = "all"
@@ -118,6 +119,11 @@ def update_cpu_seconds(commits: Iterable[Mapping[str, Any]], models: Sequence[st
     """Return the CPU seconds that each model's updates took, all slides together, ranking apart."""
     spent = [commit.get("update_cpu_seconds", {}) for commit in commits]
     return {model: round(fsum(one.get(model, 0.0) for one in spent), 3) for model in models}
+
+
+def drift_alarms(commits: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the drifts that detectors suspected, in order: ``slide_end_ms, detector, signal, value, expected``."""
+    return [alarm for commit in commits for alarm in commit.get(ALARMS, ())]
 
 
 def windows_table(results: Results) -> pa.Table:

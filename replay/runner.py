@@ -22,7 +22,16 @@ from replay.config import OWN_STREAM, ReplayOptions, ReplaySettings, environment
 from replay.files import write_atomically
 from replay.like import Likeness, RecordedRun
 from replay.protocols import DEFAULT_NAME
-from replay.results import Ratio, Results, collect, headline_ratios, model_figures, update_cpu_seconds, windows_table
+from replay.results import (
+    Ratio,
+    Results,
+    collect,
+    drift_alarms,
+    headline_ratios,
+    model_figures,
+    update_cpu_seconds,
+    windows_table,
+)
 from replay.run_folder import METRICS_FILE, WINDOWS_FILE, RunFolder, RunRecord, open_run, read_run
 from replay.splits import Split, make_split, replayed_split, save_split
 from replay.streaming import ACCOUNTING_FILE, Workers, stream
@@ -186,6 +195,8 @@ def _finish(run: RunFolder, split: Split, peak_mb: float) -> Outcome:
         "models": model_figures(results),
         "update_cpu_seconds": update_cpu_seconds((version.metrics for version in versions), settings.models),
     }
+    if settings.detectors:
+        metrics["drift_alarms"] = drift_alarms(version.metrics for version in versions)
     accounting = _accounting(run.path)
     _check_complete(split, metrics, accounting, _left_out(versions))
     write_atomically(run.path / METRICS_FILE, (json.dumps(metrics, indent=2) + "\n").encode())
