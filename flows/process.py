@@ -5,9 +5,9 @@ process, so that nobody learns the reason. Hence no step lets one out: the failu
 source, the one place where the engine can be stopped cleanly, aborts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,6 +27,8 @@ class Report(Protocol):
     absorbed: bool
     update_rejected: bool
     context_known: Mapping[str, float]
+    drift_signals: Mapping[str, float]
+    drift_alarms: Sequence[Any]
 
 
 class Progress(BaseModel):

@@ -35,6 +35,7 @@ def replay(
     adapter_lr: float | None = None,
     summaries: bool | None = None,
     max_train_events: str | None = None,
+    detectors: str | None = None,
     like: Path | None = None,
     truth: Path | None = None,
     protocol: Path | None = None,
@@ -98,6 +99,9 @@ def replay(
         Feed summaries of the stream to the adapter (default).
     max_train_events
         Events of a slide that are ranked and learned from, a sample of more; off by default, which takes all.
+    detectors
+        Which detectors look for drift: adwin, page_hinkley and kswin, with commas between, or off; all of them by default.
+        Changes no version.
     like
         The --out folder of a live run: replay with its settings, and compare the versions; options given here go before.
     truth
@@ -139,6 +143,7 @@ def replay(
         "from": from_, "to": to, "max_windows": max_windows, "popularity_window": popularity_window,
         "store_every": store_every, "keep_consumed": keep_consumed, "device": device, "threads": threads,
         "adapter_lr": adapter_lr, "summaries": summaries, "max_train_events": max_train_events,
+        "detectors": detectors,
     }  # fmt: skip
     named = read_protocol(protocol) if protocol else None
     recorded = RecordedRun.open(like) if like else None

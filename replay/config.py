@@ -1,8 +1,8 @@
 """What a replay may be told, what it resolves to, and the hash that names the result's every cause.
 
 Options come from the command line, then from a protocol file, then from the defaults below. Resolving adds what data
-and bundle decide. Not in the hash, because no result may depend on it: batch size, processes, partitions, where files
-lie, wall clock. Library versions stand beside the hash: a run is resumed only under the ones it began with.
+and bundle decide. Not in the hash, because no version may depend on it: batch size, processes, partitions, where files
+lie, wall clock, detectors of drift. Library versions stand beside the hash: a run is resumed only under the ones it began with.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from dynmm_core.adapt.settings import DEFAULT_MODELS, MODELS, ModelName
 from dynmm_core.errors import UserError
+from dynmm_core.metrics.drift.detectors import DETECTORS, DetectorName, parse_detectors
 from dynmm_core.model.online import OnlineOptions
 from dynmm_core.quantities import DurationMs, TimeMs, format_duration
 from dynmm_core.windows.horizons import PANE_MS
@@ -60,7 +61,8 @@ class ReplayOptions(BaseModel):
     Durations are text such as ``15m``, kept in ms; ``from`` and ``to`` are moments, kept in ms. ``popularity_window``
     None: the bundle's choice. ``adapter_lr`` None: the bundle's choice. ``summaries`` False: the adapter and the
     users' side see zero features. ``max_train_events`` None, or "off" as text, ships every event of a slide to adapt.
-    ``online``: how the adapter learns; a table of its own, which stands in protocol files and has no flag.
+    ``detectors``: those that look for drift, by name. ``online``: how the adapter learns; a table of its own, which stands in
+    protocol files and has no flag.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
@@ -81,6 +83,7 @@ class ReplayOptions(BaseModel):
     adapter_lr: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     summaries: bool = True
     max_train_events: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_cap)] = None
+    detectors: Annotated[tuple[DetectorName, ...], BeforeValidator(parse_detectors)] = DETECTORS
     online: OnlineOptions = OnlineOptions()
 
 
@@ -117,11 +120,13 @@ class ReplaySettings(BaseModel):
     run_name: str = RUN_NAME
     max_train_events: int | None = None
     allowed_lateness_ms: int = 0
+    detectors: tuple[DetectorName, ...] = DETECTORS
 
     @property
     def config_hash(self) -> str:
-        """Return the sha256 of the canonical JSON of every field; those of ``_LATER`` count where they say something."""
-        document = self.model_dump(mode="json")
+        """Return the sha256 of the canonical JSON of every field but the detectors, which change no version; those of
+        ``_LATER`` count where they say something."""
+        document = self.model_dump(mode="json", exclude={"detectors"})
         for name in _LATER:
             if document[name] == type(self).model_fields[name].default:
                 del document[name]
@@ -189,6 +194,7 @@ def resolve(
         run_name=stream.run_name,
         max_train_events=options.max_train_events,
         allowed_lateness_ms=stream.allowed_lateness_ms,
+        detectors=options.detectors,
     )
 
 

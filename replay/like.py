@@ -12,7 +12,10 @@ from replay.config import StreamNames
 
 _ELSE = "leave --like out and give the options themselves"
 # The learner's settings that an option of replay can say as they are.
-_SAME = ("seed", "models", "history", "store_every", "keep_consumed", "device", "threads", "adapter_lr", "summaries", "online")
+_SAME = (
+    "seed", "models", "history", "store_every", "keep_consumed", "device", "threads", "adapter_lr", "summaries", "online",
+    "detectors",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from replay.runner import Outcome
 from replay.table import (
     HEADERS,
     accounting_line,
+    alarms_line,
     cost_line,
     drift_table,
     likeness_line,
@@ -33,7 +34,7 @@ def print_outcome(outcome: Outcome, stages: Mapping[str, float] | None = None) -
 def outcome_lines(outcome: Outcome, stages: Mapping[str, float]) -> list[str]:
     """Return the lines below the table."""
     lines = [run_line(outcome.metrics), *(ratio_line(ratio) for ratio in outcome.ratios)]
-    found = (line(outcome.metrics) for line in (recall_line, oracle_line, cost_line))
+    found = (line(outcome.metrics) for line in (recall_line, oracle_line, cost_line, alarms_line))
     lines += [line for line in found if line is not None]
     lines.append(accounting_line(outcome.accounting))
     if outcome.likeness:

@@ -13,6 +13,7 @@ from dynmm_core.adapt.loop_settings import DAY_OLD_MODEL
 from dynmm_core.adapt.settings import COSTLY_MODELS
 from dynmm_core.adapt.strata import STRATA, WindowRow
 from dynmm_core.metrics.bootstrap import block_bootstrap_ratio
+from dynmm_core.metrics.drift.watch import ALARMS
 from dynmm_core.metrics.ranking import METRICS
 
 OVERALL = "all"
@@ -147,6 +148,11 @@ def cpu_seconds(commits: Iterable[Mapping[str, Any]], models: Sequence[str], of:
     """Return the CPU seconds that each model's updates, or its ranking, took, all slides together."""
     spent = [commit.get(f"{of}_cpu_seconds", {}) for commit in commits]
     return {model: round(fsum(one.get(model, 0.0) for one in spent), 3) for model in models}
+
+
+def drift_alarms(commits: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the drifts that detectors suspected, in order: ``slide_end_ms, detector, signal, value, expected``."""
+    return [alarm for commit in commits for alarm in commit.get(ALARMS, ())]
 
 
 def windows_table(results: Results) -> pa.Table:

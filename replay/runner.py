@@ -25,7 +25,17 @@ from replay.files import write_atomically
 from replay.like import Likeness, RecordedRun
 from replay.oracle import ORACLE
 from replay.protocols import DEFAULT_NAME
-from replay.results import Ratio, Results, collect, cpu_seconds, headline_ratios, model_figures, windows_table, with_model
+from replay.results import (
+    Ratio,
+    Results,
+    collect,
+    cpu_seconds,
+    drift_alarms,
+    headline_ratios,
+    model_figures,
+    windows_table,
+    with_model,
+)
 from replay.run_folder import ACCOUNTING_FILE, METRICS_FILE, WINDOWS_FILE, RunFolder, RunRecord, finished_run, open_run
 from replay.splits import Split, make_split, replayed_split, save_split
 from replay.streaming import Workers, stream
@@ -205,6 +215,8 @@ def _finish(run: RunFolder, split: Split, peak_mb: float, truth: RunTruth | None
         "rank_cpu_seconds": cpu_seconds((version.metrics for version in versions), settings.models, "rank"),
         **({} if truth is None else {"drift": _drift(truth.marks, table)}),
     }
+    if settings.detectors:
+        metrics["drift_alarms"] = drift_alarms(version.metrics for version in versions)
     accounting = _accounting(run.path)
     _check_complete(split, metrics, accounting, _left_out(versions))
     write_atomically(run.path / METRICS_FILE, (json.dumps(metrics, indent=2) + "\n").encode())

@@ -74,6 +74,21 @@ def cost_line(metrics: Mapping[str, Any]) -> str | None:
     return "CPU seconds of update: " + ", ".join(f"{name} {seconds:,.1f}" for name, seconds in spent.items())
 
 
+def alarms_line(metrics: Mapping[str, Any]) -> str | None:
+    """Return the sentence on suspected drift: how many alarms, and the first of them; None where nobody looked."""
+    alarms = metrics.get("drift_alarms")
+    if alarms is None:
+        return None
+    if not alarms:
+        return "no drift suspected"
+    first = alarms[0]
+    count = f"{len(alarms)} alarms, the first" if len(alarms) > 1 else "one alarm"
+    return (
+        f"drift suspected: {count} by {first['detector']} on {first['signal']} in the slide to"
+        f" {format_time(first['slide_end_ms'])}, {first['value']:.3f} where {first['expected']:.3f} was expected"
+    )
+
+
 def ratio_line(ratio: Ratio) -> str:
     """Return the sentence about the ratio of two models and its uncertainty."""
     head = f"{ratio.numerator} / {ratio.denominator} {ratio.metric.upper()} = {ratio.ratio:.3f}"

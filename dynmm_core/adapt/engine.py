@@ -11,6 +11,7 @@ import torch
 
 from dynmm_core.adapt.catalogue import IdMap
 from dynmm_core.adapt.costly_models import check_costly
+from dynmm_core.adapt.drift_detection import DriftDetection
 from dynmm_core.adapt.histories import Histories
 from dynmm_core.adapt.journal import SlideJournal
 from dynmm_core.adapt.loop import AdaptLoop, StepResult
@@ -27,6 +28,7 @@ from dynmm_core.baselines.costly.models import build_costly
 from dynmm_core.crash_points import crash_point, seeded_bug
 from dynmm_core.errors import UserError
 from dynmm_core.evidence.panes import PaneCounts
+from dynmm_core.metrics.drift.watch import Alarm
 from dynmm_core.model.bundle import Bundle, CutState
 from dynmm_core.model.devices import open_device
 from dynmm_core.model.online import OnlineSettings
@@ -42,7 +44,8 @@ COMMITS_PER_GC = 50
 class SlideReport:
     """What became of one slide: its version, or the version it already had (``absorbed``).
 
-    ``context_known``: by context column the share of the slide's events whose value has a code, 0 to 1.
+    ``context_known``: by context column the share of the slide's events whose value has a code, 0 to 1. ``drift_signals``: what
+    detectors judged, by name; ``drift_alarms``: what they suspect.
     """
 
     slide_end_ms: int
@@ -53,6 +56,8 @@ class SlideReport:
     absorbed: bool
     update_rejected: bool
     context_known: Mapping[str, float] = field(default_factory=dict)
+    drift_signals: Mapping[str, float] = field(default_factory=dict)
+    drift_alarms: tuple[Alarm, ...] = ()
 
 
 class AdaptEngine:
@@ -73,7 +78,8 @@ class AdaptEngine:
         cut = bundle.cut_state()
         self._items, self._users = IdMap(cut.item_ids), IdMap(cut.user_ids)
         # The first slide's start is the moment at which the bundle's counters are frozen for it.
-        self._start: Callable[[int], AdaptLoop] = partial(_loop_at_cut, settings, bundle, cut)
+        self._drift = DriftDetection(settings)
+        self._start: Callable[[int], AdaptLoop] = partial(_loop_at_cut, settings, bundle, cut, self._drift)
         self._started: AdaptLoop | None = None
         self._store = LatentStore.create_or_open(settings.run_dir / "store", bundle.shape.latent_dim)
         self._states = StateFiles(settings.run_dir / "store" / "state")
@@ -131,11 +137,13 @@ class AdaptEngine:
         events = self._take(slide)
         if known:
             return self._absorb(events)
+        facts = self._drift.facts(events, self._loop.activity)
         result = self._loop.step(events)
         if seeded_bug("skip-commit"):
             return SlideReport(slide.slide_end_ms, self._taken.next_number, "", len(events.item_idx), (), False, False)
         shares = self.bundle.context.known(events.context)
-        metrics = self._metrics(slide, result, shares)
+        watched, told = self._drift.judge(facts, result)
+        metrics = self._metrics(slide, result, shares) | told
         version = self._commit(slide, events, metrics)
         if seeded_bug("double-commit"):
             end_ms = slide.slide_end_ms + 1
@@ -143,6 +151,7 @@ class AdaptEngine:
         return SlideReport(
             slide.slide_end_ms, version.number, version.content_hash, len(events.item_idx), tuple(result.windows),
             absorbed=False, update_rejected=not result.update_accepted, context_known=shares,
+            drift_signals=watched.signals, drift_alarms=watched.alarms,
         )  # fmt: skip
 
     def _take(self, slide: Slide) -> SlideEvents:
@@ -185,6 +194,7 @@ class AdaptEngine:
         if self._taken.is_skipped(version):
             # Facts alone: no version was made, so that its users and items are still to be refreshed.
             return _absorbed(events, version)
+        self._drift.again(version.metrics)
         self._refreshed = self._loop.activity.active
         if version.number in self._needed:
             self._loop.learners.from_bytes(self._states.get(version.state))
@@ -274,7 +284,9 @@ def open_engine(settings: AdaptSettings) -> AdaptEngine:
     return AdaptEngine(settings, Bundle.load(settings.bundle))
 
 
-def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_ms: int) -> AdaptLoop:
+def _loop_at_cut(
+    settings: AdaptSettings, bundle: Bundle, cut: CutState, drift: DriftDetection, start_ms: int
+) -> AdaptLoop:  # fmt: skip
     choices = bundle.choices
     base = bundle.base(open_device(settings.device))
     rate = choices.adapter_lr if settings.adapter_lr is None else settings.adapter_lr
@@ -299,6 +311,7 @@ def _loop_at_cut(settings: AdaptSettings, bundle: Bundle, cut: CutState, start_m
         served = Histories(base.num_items, bundle.shape.max_length, bundle.shape.max_length if costly else 0)
         served.observe(cut.user_idx, cut.item_idx, cut.event_time_ms)
         loop.serve_only_versions(served)
+    drift.begin(cut, start_ms)
     return loop
 
 

@@ -5,7 +5,8 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dynmm_core.adapt.loop_settings import DAY_MS, DAY_OLD_MODEL
+from dynmm_core.adapt.loop_settings import DAY_MS, DAY_OLD_MODEL, HEAD_MODEL
+from dynmm_core.metrics.drift.detectors import DETECTORS, DetectorName
 from dynmm_core.model.online import OnlineOptions
 
 ModelName = Literal[
@@ -25,8 +26,9 @@ class AdaptSettings(BaseModel):
     popularity_window_ms, adapter_lr: None takes the bundle's choice. store_every: every so many versions keep their rows.
     summaries: False hides s_new from the adapter, items and users alike. online: how the adapter learns.
 
-    Of no influence on any result: journal keeps the slides beside the store, so that a restart needs no log;
-    rollback_versions is how many of the newest versions keep the trainer state that a rollback to them needs.
+    Of no influence on any version's content: journal keeps the slides beside the store, so that a restart needs no log;
+    rollback_versions is how many of the newest versions keep the trainer state that a rollback to them needs; detectors look
+    for drift, none of them where it is empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,8 +54,14 @@ class AdaptSettings(BaseModel):
     online: OnlineOptions = OnlineOptions()
     journal: bool = False
     rollback_versions: int = Field(200, ge=1)
+    detectors: tuple[DetectorName, ...] = DETECTORS
 
     @property
     def first_seen_within_ms(self) -> int:
         """How long after its slide's end a version is first seen by the last of the models that see it."""
         return self.publish_delay_ms + (DAY_MS if DAY_OLD_MODEL in self.models else 0)
+
+    @property
+    def served(self) -> str:
+        """The model whose ranking counts as the live one: the adapted model, or the last of those that rank."""
+        return HEAD_MODEL if HEAD_MODEL in self.models else self.models[-1]

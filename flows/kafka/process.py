@@ -140,6 +140,7 @@ class LiveProcess(FlowProcess):
             self.metrics.observe_commit(report.version, seconds, now_ms, report.update_rejected)
             for column, share in report.context_known.items():
                 self.metrics.observe_context(column, share)
+            self._note_drift(report)
             unknown = [column for column, share in report.context_known.items() if not share]
             if unknown and self._due("context", _LOG_EVERY_S):
                 log.warning("context_unknown", slide_end_ms=report.slide_end_ms, columns=unknown)
@@ -147,6 +148,13 @@ class LiveProcess(FlowProcess):
             "slide_committed", version=report.version, slide_end_ms=report.slide_end_ms, events=report.events,
             seconds=round(seconds, 3), absorbed=report.absorbed, update_rejected=report.update_rejected,
         )  # fmt: skip
+
+    def _note_drift(self, report: Report) -> None:
+        for signal, value in report.drift_signals.items():
+            self.metrics.observe_drift_signal(signal, value)
+        for alarm in report.drift_alarms:
+            self.metrics.observe_drift_alarm(alarm.detector, alarm.signal)
+            log.warning("drift_suspected", version=report.version, **alarm.to_json())
 
     def watch(self, part: str, folder: Path) -> None:
         """Show how full the disk of a folder is."""

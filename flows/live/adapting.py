@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 
 from dynmm_core.crash_points import crash_point
+from dynmm_core.metrics.drift.facts import SIGNALS
+from dynmm_core.metrics.drift.watch import watched_by
 from dynmm_core.store.latents import LatentStore
 from dynmm_core.windows.clock import DRAINED_MS
 from dynmm_core.windows.messages import EndMarker
@@ -70,6 +72,9 @@ class LiveAdapt(Adapt):
         self._announcer = Announcer(config, process)
         self._waiting: deque[tuple[Slide, int]] = deque()  # with the moment at which it closed, ms UTC
         process.open_slides = lambda: assembler.open_slides
+        for signal in SIGNALS:
+            for detector in watched_by(signal, config.adapt.detectors):
+                process.metrics.watch_drift(detector, signal)
 
     def take_all(self, items: Sequence[SummaryItem]) -> list[Report]:
         """Take in messages; the slides that they complete are committed and announced when this returns.

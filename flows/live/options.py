@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.errors import UserError
+from dynmm_core.metrics.drift.detectors import DetectorName, parse_detectors
 from dynmm_core.model.online import OnlineOptions
 from dynmm_core.quantities import parse_duration_ms, parse_time_ms
 from flows.kafka.settings import KafkaSettings
@@ -25,7 +26,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "kafka": ("bootstrap", "interactions", "summaries", "dead_letters", "late_events", "versions"),
     "stream": ("run", "slide", "allowed_lateness", "max_skew", "idle_after", "max_train_events", "pairs", "start"),
     "adapt": (
-        "bundle", "out", "seed", "history", "publish_delay", "popularity_window", "store_every", "device", "threads",
+        "bundle", "out", "seed", "history", "publish_delay", "popularity_window", "store_every", "device", "threads", "detectors",
     ),
     "observe": ("host", "port", "stalled_after"),
     "flow": ("recovery", "processes", "batch_size"),
@@ -90,6 +91,8 @@ class FlowOptions:
         cpu (default) or cuda.
     threads
         CPU threads of the model; 2 by default.
+    detectors
+        Which detectors look for drift: adwin, page_hinkley and kswin, with commas between, or off; all of them by default.
     host
         Where metrics and health are served; 127.0.0.1 by default.
     port
@@ -128,6 +131,7 @@ class FlowOptions:
     store_every: int | None = None
     device: str | None = None
     threads: int | None = None
+    detectors: str | None = None
     host: str | None = None
     port: int | None = None
     stalled_after: str | None = None
@@ -268,8 +272,17 @@ def _adapt(given: dict[str, Any], plain: LiveConfig) -> AdaptSettings:
     return AdaptSettings(
         bundle=Path(given["bundle"]), run_dir=Path(given["out"]), run_name=plain.stream.run, slide_ms=plain.stream.slide_ms,
         config_hash=hashlib.sha256(json.dumps(causes, sort_keys=True).encode()).hexdigest(),
-        store_every=given.get("store_every", 1), journal=True, **chosen,
+        store_every=given.get("store_every", 1), journal=True, **_detectors(given), **chosen,
     )  # fmt: skip
+
+
+def _detectors(given: dict[str, Any]) -> dict[str, tuple[DetectorName, ...]]:
+    if "detectors" not in given:
+        return {}
+    try:
+        return {"detectors": parse_detectors(given["detectors"])}
+    except ValueError as error:
+        raise UserError(f"detectors: {error}") from error
 
 
 def _processes(given: dict[str, Any]) -> int:

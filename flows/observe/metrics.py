@@ -43,6 +43,7 @@ class FlowMetrics:
         )
         self._version = self._gauge("dynmm_store_version", "Newest version of the store")
         self._context = self._gauge("dynmm_context_known_ratio", "Share of the last slide's events with a known value", "column")
+        self._signals = self._gauge("dynmm_drift_signal", "What drift is looked for in, as of the last slides", "signal")
 
     def _add_counters(self) -> None:
         self._commit = Histogram(
@@ -51,6 +52,7 @@ class FlowMetrics:
         self._epochs = self._counter("dynmm_epochs", "Epochs of the engine that ended")
         self._versions = self._counter("dynmm_versions", "Versions that this process committed")
         self._rejected = self._counter("dynmm_update_rejected", "Updates of the adapter that the guard took back")
+        self._alarms = self._counter("dynmm_drift_alarms", "Drifts that a detector suspected", "detector", "signal")
         self._broker_errors = self._counter("dynmm_broker_errors", "Errors that the broker's client told", "kind")
 
     def _gauge(self, name: str, text: str, *labels: str) -> PutGauge:
@@ -118,6 +120,18 @@ class FlowMetrics:
     def observe_context(self, column: str, share: float) -> None:
         """The share of the last slide's events, 0 to 1, whose value in a context column the bundle knows."""
         self._context.put(share, column)
+
+    def watch_drift(self, detector: str, signal: str) -> None:
+        """Show that no drift was suspected so far: from a counter that begins with its first alarm no increase is seen."""
+        self._alarms.labels(detector, signal)
+
+    def observe_drift_signal(self, signal: str, value: float) -> None:
+        """A signal's value in the last slides that told it."""
+        self._signals.put(value, signal)
+
+    def observe_drift_alarm(self, detector: str, signal: str) -> None:
+        """A detector suspects drift in a signal."""
+        self._alarms.labels(detector, signal).inc()
 
     def watch_state(self, part: str, folder: Path) -> None:
         """Show, from time to time, how large ``folder`` is."""

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from dynmm_core.metrics.drift.detectors import DETECTORS
+from dynmm_core.metrics.drift.facts import SIGNALS
 from flows.observe.collectors import OUTCOMES
 from flows.observe.health import State
 from flows.observe.metrics import FlowMetrics
@@ -24,6 +26,8 @@ OWN_LABELS = {
     "dynmm_consumer_lag_messages": {"topic": None, "partition": None},
     "dynmm_watermark_delay_seconds": {"partition": None},
     "dynmm_context_known_ratio": {"column": None},
+    "dynmm_drift_signal": {"signal": set(SIGNALS)},
+    "dynmm_drift_alarms_total": {"detector": set(DETECTORS), "signal": set(SIGNALS)},
     "dynmm_state_bytes": {"part": None},
     "dynmm_disk_free_bytes": {"part": None},
     "dynmm_disk_size_bytes": {"part": None},

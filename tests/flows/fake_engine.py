@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -25,6 +26,8 @@ class FakeReport:
     absorbed: bool = False
     update_rejected: bool = False
     context_known: Mapping[str, float] = field(default_factory=dict)
+    drift_signals: Mapping[str, float] = field(default_factory=dict)
+    drift_alarms: tuple[Any, ...] = ()
 
 
 class RecordingEngine:

@@ -37,6 +37,7 @@ class LiveRun:
     run: str = "replay"
     interactions: str | None = None
     summaries_topic: str | None = None
+    detectors: str = "off"  # each import of River takes a second and a half
 
     @property
     def settings(self) -> KafkaSettings:
@@ -75,6 +76,7 @@ class LiveRun:
 
     def command(self, kind: str, *more: str) -> list[str]:
         learning = [] if kind == "summarize" else ["--bundle", str(self.bundle), "--out", str(self.out), "--threads", "1"]
+        learning += [] if kind == "summarize" else ["--detectors", self.detectors]
         return [sys.executable, "-m", "dynmm_core.cli", "flow", "run", kind, *self.options(*learning, *more), "--json"]
 
     @staticmethod

@@ -13,6 +13,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dynmm_core.adapt.settings import AdaptSettings
+from dynmm_core.metrics.drift.watch import Alarm
 from dynmm_core.windows.clock import DRAINED_MS, NEVER_MS
 from dynmm_core.windows.slides import Slide, SlideConflict
 from flows.items import SummaryItem
@@ -47,6 +48,8 @@ class Engine:
         self.look, self.seen = look, []  # type: ignore[var-annotated]
         self.before: Callable[[], None] = lambda: None
         self.known: dict[str, float] = {}
+        self.signals: dict[str, float] = {}
+        self.alarms: tuple[Alarm, ...] = ()
 
     def on_slide(self, slide: Slide) -> Any:
         self.before()
@@ -54,6 +57,7 @@ class Engine:
         return SimpleNamespace(
             slide_end_ms=slide.slide_end_ms, version=len(self.seen), content_hash="", events=3, absorbed=False,
             update_rejected=False, context_known=self.known,
+            drift_signals=self.signals, drift_alarms=self.alarms,
         )  # fmt: skip
 
 
@@ -65,6 +69,13 @@ def process() -> LiveProcess:
 def value(process: LiveProcess, name: str) -> float | None:
     families = text_string_to_metric_families(generate_latest(process.metrics.registry).decode())
     return next((sample.value for family in families for sample in family.samples if sample.name == name), None)
+
+
+def samples(process: LiveProcess, name: str) -> dict[tuple[str, ...], float]:
+    """Every sample of a metric by the values of its labels, in the order of their names."""
+    families = text_string_to_metric_families(generate_latest(process.metrics.registry).decode())
+    found = [sample for family in families for sample in family.samples if sample.name == name]
+    return {tuple(value for _, value in sorted(sample.labels.items())): sample.value for sample in found}
 
 
 @pytest.fixture
@@ -133,6 +144,22 @@ def test_context_that_nobody_sends_is_shown_and_told(adapt: LiveAdapt, engine: E
     assert value(process, "dynmm_context_known_ratio") == 0
     (warned,) = [line for line in told if line["log_level"] == "warning"]
     assert (warned["event"], warned["columns"], warned["slide_end_ms"]) == ("context_unknown", ["region"], 3 * SLIDE_MS)
+
+
+def test_suspected_drift_is_counted_and_told(adapt: LiveAdapt, engine: Engine, process: LiveProcess) -> None:
+    counted = {("adwin", "ndcg"): 0.0, ("page_hinkley", "new_items"): 0.0}
+    assert {labels: samples(process, "dynmm_drift_alarms_total")[labels] for labels in counted} == counted
+    with structlog.testing.capture_logs() as told:
+        adapt.take_all([item(1)])
+        engine.signals = {"ndcg": 0.25}
+        adapt.take_all([item(2)])
+        engine.signals, engine.alarms = {}, (Alarm(3 * SLIDE_MS, "adwin", "ndcg", 0.1, 0.3),)
+        adapt.take_all([item(3)])
+    assert samples(process, "dynmm_drift_signal") == {("ndcg",): 0.25}
+    assert samples(process, "dynmm_drift_alarms_total")["adwin", "ndcg"] == 1
+    (warned,) = [line for line in told if line["log_level"] == "warning"]
+    facts = {"detector": "adwin", "signal": "ndcg", "value": 0.1, "expected": 0.3, "slide_end_ms": 3 * SLIDE_MS, "version": 3}
+    assert warned == {"event": "drift_suspected", "log_level": "warning", **facts}
 
 
 def test_a_slide_that_does_not_end_is_shown_as_standing_still(adapt: LiveAdapt, engine: Engine, process: LiveProcess) -> None:

@@ -43,6 +43,9 @@ def test_every_setter_shows_its_number(metrics: FlowMetrics) -> None:
     metrics.observe_epoch()
     metrics.observe_broker_error("_TRANSPORT")
     metrics.observe_context("region", 0.75)
+    metrics.watch_drift("kswin", "ndcg")
+    metrics.observe_drift_signal("ndcg", 0.125)
+    metrics.observe_drift_alarm("adwin", "ndcg")
     metrics.observe_health(State.WAITING_FOR_BROKER)
     expected = {
         ("dynmm_events_total", "outcome", "read"): 100,
@@ -53,6 +56,7 @@ def test_every_setter_shows_its_number(metrics: FlowMetrics) -> None:
         ("dynmm_events_pending",): 6,
         ("dynmm_watermark_delay_seconds", "partition", "2"): 10.5,
         ("dynmm_context_known_ratio", "column", "region"): 0.75,
+        ("dynmm_drift_signal", "signal", "ndcg"): 0.125,
         ("dynmm_open_slides",): 3,
         ("dynmm_slide_seconds",): 900,
         ("dynmm_adapt_lag_slides",): 2,
@@ -74,6 +78,8 @@ def test_every_setter_shows_its_number(metrics: FlowMetrics) -> None:
         labels = frozenset([(label[0], label[1])]) if label else frozenset()
         assert shown[name, labels] == pytest.approx(number), name
     assert value(metrics, "dynmm_consumer_lag_messages", topic="interactions", partition="2") == 17
+    assert value(metrics, "dynmm_drift_alarms_total", detector="adwin", signal="ndcg") == 1
+    assert value(metrics, "dynmm_drift_alarms_total", detector="kswin", signal="ndcg") == 0
     assert value(metrics, "dynmm_up_info", run="live", flow="summarize", process="1") == 1
 
 

@@ -41,7 +41,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedLog, Path]:
 @pytest.fixture
 def open_run(broker, tiny: tuple[PreparedLog, Path], tmp_path: Path) -> Open:  # type: ignore[no-untyped-def]
     def opened(bootstrap: str = broker.bootstrap) -> LiveRun:
-        run = LiveRun(bootstrap, tmp_path, tiny[1])
+        run = LiveRun(bootstrap, tmp_path, tiny[1], detectors="kswin")  # which this run is too short for
         run.make_topics(2)
         run.produce(json_messages(tiny[0], 2))
         return run
