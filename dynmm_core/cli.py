@@ -41,6 +41,7 @@ bench.command("benchmarks.stream.commands:bench_stream", name="stream")
 bench.command("benchmarks.capacity.commands:bench_capacity", name="capacity")
 bench.command("benchmarks.backbone.commands:bench_backbone", name="backbone")
 bench.command("benchmarks.quality.commands:bench_quality", name="quality")
+bench.command("benchmarks.drift.commands:bench_drift", name="drift")
 bench.command("benchmarks.adapt.commands:bench_adapt", name="adapt")
 app.command(bench)
 

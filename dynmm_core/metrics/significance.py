@@ -21,6 +21,10 @@ class Estimate:
     error: float
     degrees: int
 
+    def times(self, factor: float) -> "Estimate":
+        """Return the figure in another unit."""
+        return Estimate(factor * self.value, abs(factor) * self.error, self.degrees)
+
     def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
         """Return the bounds (low, high) of Student's interval."""
         reach = float(stats.t.ppf((1.0 + confidence) / 2.0, self.degrees)) * self.error
