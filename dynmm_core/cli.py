@@ -43,6 +43,7 @@ bench.command("benchmarks.backbone.commands:bench_backbone", name="backbone")
 bench.command("benchmarks.quality.commands:bench_quality", name="quality")
 bench.command("benchmarks.drift.commands:bench_drift", name="drift")
 bench.command("benchmarks.adapt.commands:bench_adapt", name="adapt")
+bench.command("benchmarks.detection.commands:bench_detection", name="detection")
 app.command(bench)
 
 app.command("dynmm_core.adapt.commands:pretrain", name="pretrain")

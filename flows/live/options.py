@@ -261,6 +261,7 @@ def _adapt(given: dict[str, Any], plain: LiveConfig) -> AdaptSettings:
     for name in ("publish_delay", "popularity_window"):
         if name in given:
             chosen[f"{name}_ms"] = _duration(name, given[name])
+    detectors = _detectors(given)  # no part of the causes: they change no version
     bundle = Bundle.load(Path(given["bundle"]))
     online = OnlineOptions().model_dump()
     causes = {
@@ -272,7 +273,7 @@ def _adapt(given: dict[str, Any], plain: LiveConfig) -> AdaptSettings:
     return AdaptSettings(
         bundle=Path(given["bundle"]), run_dir=Path(given["out"]), run_name=plain.stream.run, slide_ms=plain.stream.slide_ms,
         config_hash=hashlib.sha256(json.dumps(causes, sort_keys=True).encode()).hexdigest(),
-        store_every=given.get("store_every", 1), journal=True, **_detectors(given), **chosen,
+        store_every=given.get("store_every", 1), journal=True, **detectors, **chosen,
     )  # fmt: skip
 
 

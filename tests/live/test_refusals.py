@@ -66,6 +66,12 @@ def test_a_config_that_is_a_folder_and_options_of_adapt_are_refused(tmp_path: Pa
     assert "no bundle.json; make one with `dynmm pretrain" in refused(
         "flow", "run", "all", *here, "--bundle", tmp_path, "--out", tmp_path / "out"
     )
+    adapt = ("flow", "run", "adapt", *here, "--bundle", tmp_path, "--out", tmp_path / "out")
+    assert "detectors: 'ddm' is no detector; choose from adwin, page_hinkley, kswin, or off" in refused(
+        *adapt, "--detectors", "adwin,ddm"
+    )
+    (tmp_path / "flow.toml").write_text("[adapt]\ndetectors = 3\n")
+    assert "detectors: 3 is no list of detectors; choose from" in refused(*adapt, "--config", tmp_path / "flow.toml")
     (tmp_path / "flow.toml").write_text("[adapt]\nbundle = 3\n")
     assert "bundle: 3 is no path" in refused("flow", "run", "all", *here, "--out", "o", "--config", tmp_path / "flow.toml")
 

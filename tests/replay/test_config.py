@@ -46,6 +46,8 @@ def test_models_keep_one_order_whatever_order_they_are_named_in() -> None:
         ("device", "tpu", "--device: 'tpu'"),
         ("max_train_events", "0", "--max-train-events: '0'"),
         ("max_train_events", "none", "--max-train-events: 'none'"),
+        ("detectors", "adwin,ddm", "--detectors: 'ddm' is no detector; choose from adwin, page_hinkley, kswin, or off"),
+        ("detectors", "adwin,off", "--detectors: 'off' is no detector"),
     ],
 )
 def test_a_wrong_value_is_told_with_its_option(option: str, value: object, told: str) -> None:
@@ -87,6 +89,10 @@ def test_every_option_of_online_learning_moves_the_hash(option: str) -> None:
 @pytest.mark.parametrize("option", CHANGES)
 def test_every_option_moves_the_hash(option: str) -> None:
     assert settings(**{option: CHANGES[option]}).config_hash != settings().config_hash
+
+
+def test_detectors_which_change_no_version_do_not_move_the_hash() -> None:
+    assert settings(detectors="off").detectors == () and settings(detectors="off").config_hash == settings().config_hash
 
 
 def test_bundle_and_range_move_the_hash() -> None:
