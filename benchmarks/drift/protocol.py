@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from benchmarks.drift.names import ADAPTED, DAY_OLD, NULL, STATIC
 from dynmm_core.adapt.settings import COSTLY_MODELS, MODELS, ModelName
 from dynmm_core.errors import UserError
+from replay.results import SHORT_BLOCK
 from simulators.schedule import preset_names, read_preset
 from simulators.settings import StreamSettings
 
@@ -172,8 +173,9 @@ def _check_drawable(preset: str, sizes: dict[str, int], path: Path) -> None:
         settings: StreamSettings = read_preset(preset).settings(**cast(dict[str, int | None], sizes))
     except ValidationError as error:
         raise UserError(f"--protocol: {path}: {preset}: sizes.{_told(error)}; correct it") from error
-    if settings.history_events < 1_000:
-        raise UserError(f"--protocol: {path}: {preset}: sizes.events = {settings.events}: too few; pre-training needs 1,430")
+    hours, least = settings.online_hours, 2 * SHORT_BLOCK
+    if hours < least:
+        raise UserError(f"--protocol: {path}: {preset}: sizes.online_hours = {hours}: an interval takes {least} or more")
 
 
 def _told(error: ValidationError) -> str:

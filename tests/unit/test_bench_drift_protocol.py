@@ -75,7 +75,7 @@ def test_a_cell_with_other_models_runs_elsewhere_on_the_same_stream(tmp_path: Pa
         (('"static", ', '"static", "static", '), "models: static stands there twice"),
         (('"adapted_day_old", ', ""), "models: adapted_day_old missing; the freshness gain needs"),
         (("[[stream]]", "[sizes]\nevents = -5\n[[stream]]"), "abrupt: sizes.events = -5"),
-        (("[[stream]]", "[sizes]\nevents = 1200\n[[stream]]"), "events = 1200: too few"),
+        (("[[stream]]", "[sizes]\nonline_hours = 11\n[[stream]]"), "online_hours = 11: an interval takes 12 or more"),
         (("[[stream]]", "[sizes]\nitems = 10\n[[stream]]"), "abrupt: sizes.items = 10"),
         (("[[stream]]", "[sizes]\nhours = 10\n[[stream]]"), "sizes.hours = 10"),
         (("[[stream]]", "[equivalence]\nmargin = 0.02\nevents = 10\n[[stream]]"), "stream: null missing"),
