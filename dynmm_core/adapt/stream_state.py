@@ -73,6 +73,7 @@ class StreamState:
         recents = self.histories.recent_items.before(*events, within=True)
         self.pairs.observe(item_idx, event_time_ms, recents, end_ms)
         positions, lengths = self.histories.places(*events)
+        self.counters.observe_places(*events, positions)
         self.context.observe(with_kinds(context, positions, lengths), item_idx, event_time_ms, end_ms)
         facts = Facts(end_ms, *events, positions, recents)
         self.sessions.observe(facts)

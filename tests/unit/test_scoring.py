@@ -11,6 +11,7 @@ from dynmm_core.baselines.contract import Facts, Requests
 from dynmm_core.baselines.session_knn import SessionKnn, SessionKnnSettings
 from dynmm_core.evidence.candidate_features import ItemCounts
 from dynmm_core.evidence.context import ContextCounts
+from dynmm_core.evidence.pace import OPENING_STEPS, SPANS, ItemPace
 from dynmm_core.evidence.pair_counts import PairCounts, PairScales
 from dynmm_core.evidence.recents import RECENT_ITEMS, Recents
 from dynmm_core.model.head import OnlineHead
@@ -25,9 +26,9 @@ def score(weights: dict[int, float]) -> ServingScore:
     horizons = rng.integers(0, 5, (HORIZONS, ITEMS + 1)).cumsum(0)
     horizons[:, 0] = 0
     decayed = rng.random((DECAYS, ITEMS + 1)) * (np.arange(ITEMS + 1) > 0)
-    counts = ItemCounts(
-        HOUR_MS, horizons, decayed, np.zeros(ITEMS + 1, np.int64), np.zeros(ITEMS + 1, np.int64), np.ones(ITEMS + 1, bool)
-    )
+    none = np.zeros(ITEMS + 1, np.int64)
+    pace = ItemPace(np.zeros((SPANS, ITEMS + 1), np.int64), np.zeros((2 * len(OPENING_STEPS), ITEMS + 1)), none, none)
+    counts = ItemCounts(HOUR_MS, horizons, decayed, none, none, np.ones(ITEMS + 1, bool), pace)
     pairs, context = PairCounts(PairScales.around(HOUR_MS)), ContextCounts(1, HOUR_MS)
     items = rng.integers(1, ITEMS + 1, 500)
     recents = Recents(rng.integers(0, ITEMS + 1, (500, RECENT_ITEMS)), np.full((500, RECENT_ITEMS), HOUR_MS - 1_000))
