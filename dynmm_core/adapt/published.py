@@ -87,6 +87,7 @@ def publish(
         activity.counts,
         state.pairs.frozen(activity.as_of_ms),
         state.context.frozen(activity.as_of_ms),
+        state.openings.frozen(activity.as_of_ms),
         sessions,
         z,
         copy.deepcopy(learners.head.serving),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynmm_core.evidence.candidates import QUERY_ITEMS, gather_candidates, neighbour_lists, trend_list
-from dynmm_core.evidence.context import KINDS, ContextCounts, with_kinds
+from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening, with_kinds
 from dynmm_core.evidence.decayed_table import DecayedTable
 from dynmm_core.evidence.pair_counts import REVERSE_WEIGHT, PairCounts, PairScales
 from dynmm_core.evidence.recents import RECENT_ITEMS, RecentItems, Recents
@@ -138,6 +138,18 @@ def test_context_says_how_much_likelier_an_item_is_there() -> None:
     features = table.features(np.array([[1, 2]]), np.array([[1, 2]]), prior)
     assert features[0, :, 0] == pytest.approx([np.log(12 / 22 / 0.5) / 2, np.log(10 / 22 / 0.5) / 2], rel=1e-5)
     assert features[0, :, 1] == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_what_opens_a_session_in_a_context_is_counted_apart() -> None:
+    counts, columns = ContextCounts(2, HOUR_MS), np.array([[63, 1], [63, 1], [63, 0]])
+    counts.observe(by_opening(columns, np.array([0, 1, 3])), np.array([1, 2, 2]), np.full(3, HOUR_MS), HOUR_MS)
+    table = counts.frozen(HOUR_MS).table(np.array([0, 1, 2]), 3)
+    asked = by_opening(np.array([[63, 1], [63, 1]]), np.array([0, 2]))
+    features = table.features(asked, np.array([[1, 2], [1, 2]]), np.full((2, 2), 0.5, np.float32))
+    opening, later = np.log(np.array([11, 10]) / 21 / 0.5) / 2, np.log(np.array([10, 12]) / 22 / 0.5) / 2
+    assert features[0, :, 0] == pytest.approx(opening, rel=1e-5)
+    assert features[1, :, 0] == pytest.approx(later, rel=1e-5)
+    assert features[0, :, 1] == pytest.approx(opening, rel=1e-5)
 
 
 def test_a_requests_kind_is_its_place_in_the_session_and_in_the_history() -> None:
