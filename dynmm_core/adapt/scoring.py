@@ -30,13 +30,14 @@ NEAREST = 30
 NEAREST_POOL = 8_192
 NEGATIVES = 100
 LATENT_FEATURES = 2
+NEXT_FEATURES = 2
 _TREND_HORIZONS = (0, 1, 2, 4, 5)
 
 
 def feature_count(horizons: int, decays: int, pair_columns: int, context_columns: int) -> int:
     """Width of a candidate's features: the item's, the pairs', the latents', the sessions', the context's."""
     own = item_feature_count(horizons, decays) + pair_feature_count(pair_columns)
-    return own + LATENT_FEATURES + SESSION_FEATURES + 2 * context_columns + KINDS
+    return own + NEXT_FEATURES + LATENT_FEATURES + SESSION_FEATURES + 2 * context_columns + KINDS
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class ServingScore:
 
     counts: ItemCounts
     pairs: PairCounts
+    following: PairCounts
     context: ContextCounts
     openings: ContextCounts
     sessions: SessionKnnRanker
@@ -124,16 +126,18 @@ class ServingScore:
         own = np.c_[self._nearest(products), best]
         candidates = gather_candidates(recents, lists, self.trends, own, self.item_totals, rule_columns)
         items = candidates.items
+        prior = self.prior[items]
         latent = products.gather(1, table.places(items))
         margin = latent - latent.amax(1, keepdim=True) if items.shape[1] else latent
         features = torch.cat(
             [
                 torch.from_numpy(table.features(items)).to(h.device),
                 torch.from_numpy(pair_features(candidates, self.prior)).to(h.device),
+                torch.from_numpy(self.following.lift(recents.items[:, 0], items, prior, self.counts.num_items)).to(h.device),
                 latent[:, :, None] / 4.0,
                 margin[:, :, None] / 8.0,
                 torch.from_numpy(sessions.features(items)).to(h.device),
-                torch.from_numpy(table.context(contexts, items, self.prior[items])).to(h.device),
+                torch.from_numpy(table.context(contexts, items, prior)).to(h.device),
             ],
             dim=2,
         )

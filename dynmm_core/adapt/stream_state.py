@@ -28,13 +28,15 @@ _BLOCK_EVENTS = 50_000
 class StreamState:
     """Histories of the users, counts of items, of pairs and in each context, and the models beside, as of one moment.
 
-    ``openings`` counts in each context apart what opens a session. The costly models learn as they take slides in, so that the
-    same slides give them again, too. ``meter`` is told each model's share of the CPU seconds.
+    ``following`` counts what follows an item at once, ``openings`` in each context apart what opens a session. The costly models
+    learn as they take slides in, so that the same slides give them again, too. ``meter`` is told each model's share of the CPU
+    seconds.
     """
 
     histories: Histories
     counters: ActivityCounters
     pairs: PairCounts
+    following: PairCounts
     context: ContextCounts
     openings: ContextCounts
     sessions: SessionKnn
@@ -74,6 +76,7 @@ class StreamState:
         events = (user_idx, item_idx, event_time_ms)
         recents = self.histories.recent_items.before(*events, within=True)
         self.pairs.observe(item_idx, event_time_ms, recents, end_ms)
+        self.following.observe(item_idx, event_time_ms, recents, end_ms)
         positions, lengths = self.histories.places(*events)
         self.counters.observe_places(*events, positions)
         self.context.observe(with_kinds(context, positions, lengths), item_idx, event_time_ms, end_ms)
@@ -111,12 +114,13 @@ def new_state(
     """
     counters = ActivityCounters(choices.half_lives_ms, base_items)
     pairs = PairCounts(PairScales.around(choices.pair_half_life_ms))
+    following = PairCounts(PairScales.of_next(choices.half_lives_ms[0]))
     simple: dict[str, OnlineModel] = {name: build_model(name, settings) for name, settings in models.items()}
     context = ContextCounts(context_columns + KINDS, choices.half_lives_ms[CONTEXT_DECAY])
     openings = ContextCounts(context_columns, choices.half_lives_ms[OPENING_DECAY])
     sessions = SessionKnn(SessionKnnSettings(choices.half_lives_ms[0]))
     histories = Histories(base_items, max_length, long_items=max_length if costly else 0)
-    return StreamState(histories, counters, pairs, context, openings, sessions, {**simple, **(costly or {})})
+    return StreamState(histories, counters, pairs, following, context, openings, sessions, {**simple, **(costly or {})})
 
 
 def state_at(cut: CutState, row: int, start_ms: int, empty: StreamState) -> StreamState:

@@ -6,9 +6,9 @@ import numpy as np
 
 from dynmm_core.evidence.candidates import Candidates
 from dynmm_core.evidence.pace import PRIOR_COUNT, PRIOR_TOTAL, ItemPace, log_share, pace_feature_count, pace_features
+from dynmm_core.evidence.pair_counts import LIFT_PRIOR
 
 HOUR_MS = 3_600_000
-_PAIR_PRIOR = 5.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,6 @@ def pair_features(candidates: Candidates, prior: np.ndarray) -> np.ndarray:
         prior: (num_items + 1,) p, the share of each item in the events.
     """
     p = prior[candidates.items][:, :, None]
-    lift = np.log((candidates.sums + _PAIR_PRIOR * p) / (candidates.totals[:, None, :] + _PAIR_PRIOR) / p) / 2.0
+    lift = np.log((candidates.sums + LIFT_PRIOR * p) / (candidates.totals[:, None, :] + LIFT_PRIOR) / p) / 2.0
     cosine = np.log(candidates.cosine + 1e-3) / 3.0
     return np.concatenate([lift, cosine[:, :, None], candidates.sums[:, :, -1:] > 0], axis=2).astype(np.float32)

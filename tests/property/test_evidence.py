@@ -123,6 +123,22 @@ def test_candidates_are_the_union_of_the_lists_with_their_sums() -> None:
     assert QUERY_ITEMS <= RECENT_ITEMS
 
 
+def test_what_follows_the_last_item_lifts_a_candidate_above_its_prior() -> None:
+    pairs, recent_items = PairCounts(PairScales((HOUR_MS, 2 * HOUR_MS), (), HOUR_MS, HOUR_MS)), RecentItems()
+    users, items, times = np.array([1, 1, 2, 2]), np.array([1, 2, 1, 3]), np.full(4, HOUR_MS)
+    pairs.observe(items, times, recent_items.before(users, items, times, within=True), HOUR_MS)
+    asked, prior = np.array([[1, 2, 0], [2, 3, 4], [1, 2, 3], [2, 3, 0]]), np.full((4, 3), 0.25)
+    frozen = pairs.frozen(2 * HOUR_MS)
+    found = frozen.lift(np.array([1, 1, 0, 9]), asked, prior, num_items=4)
+    by_half_life = [np.log((2.0**-power + 1.25) / (2 * 2.0**-power + 5) / 0.25) / 2 for power in (1.0, 0.5)]
+    by_half_life_unseen = [np.log(1.25 / (2 * 2.0**-power + 5) / 0.25) / 2 for power in (1.0, 0.5)]
+    assert found[0, 1] == pytest.approx(by_half_life, rel=1e-4)
+    assert found[0, 0] == pytest.approx(by_half_life_unseen, rel=1e-4)
+    assert found[1] == pytest.approx(np.array([by_half_life, by_half_life, by_half_life_unseen]), rel=1e-4)
+    assert not found[2:].any()  # behind nothing, and behind an item that is not known yet
+    assert not PairCounts(PairScales.of_next(HOUR_MS)).lift(np.array([1]), asked[:1], prior[:1], num_items=4).any()
+
+
 def test_the_trend_list_unites_the_best_of_every_row() -> None:
     assert trend_list(np.array([[9, 1, 5, 0, 0], [9, 0, 0, 3, 0]]), size=1).tolist() == [2, 3]
     assert trend_list(np.zeros((2, 4))).tolist() == []

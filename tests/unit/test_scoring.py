@@ -38,6 +38,8 @@ def score(weights: dict[int, float]) -> ServingScore:
     recents = Recents(rng.integers(0, ITEMS + 1, (500, RECENT_ITEMS)), np.full((500, RECENT_ITEMS), HOUR_MS - 1_000))
     times = np.full(500, HOUR_MS)
     pairs.observe(items, times, recents, HOUR_MS)
+    following = PairCounts(PairScales.of_next(HOUR_MS))
+    following.observe(items, times, recents, HOUR_MS)
     codes = rng.integers(0, 3, (500, 1))
     context.observe(with_kinds(codes, np.zeros(500), np.zeros(500)), items, times, HOUR_MS)
     openings.observe(by_opening(codes, np.arange(500) % 2), items, times, HOUR_MS)
@@ -50,7 +52,7 @@ def score(weights: dict[int, float]) -> ServingScore:
     sessions = SessionKnn(SessionKnnSettings(HOUR_MS))
     facts = Facts(HOUR_MS, rng.integers(1, USERS, 500), items, times, np.zeros(500, np.int64), recents)
     sessions.observe(facts)
-    return ServingScore(counts, pairs, context, openings, sessions.frozen(HOUR_MS, ITEMS)[0], z, head)
+    return ServingScore(counts, pairs, following, context, openings, sessions.frozen(HOUR_MS, ITEMS)[0], z, head)
 
 
 def requests(seed: int = 2) -> Requests:
