@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dynmm_core.evidence.candidate_features import ItemCounts
+from dynmm_core.evidence.pace import PaceCounters
 from dynmm_core.evidence.panes import PaneCounts
 from dynmm_core.model.features import HORIZONS_MS, HOUR_MS, ITEM_SUMMARY_DIM, ItemActivity, item_summary
 from dynmm_core.windows.horizons import DecayedCounts, HorizonCounts
@@ -41,6 +42,7 @@ class ActivityCounters:
         self._events = HorizonCounts(HORIZONS_MS)
         self._users = HorizonCounts((HOUR_MS,))
         self._decayed = DecayedCounts(half_lives_ms)
+        self._pace = PaceCounters(half_lives_ms[0])
         self._first_ms = np.full(1, np.iinfo(np.int64).max)
         self._last_ms = np.zeros(1, np.int64)
         self._total = np.zeros(1, np.int64)
@@ -54,6 +56,13 @@ class ActivityCounters:
         np.minimum.at(self._first_ms, item_idx, event_time_ms)
         np.maximum.at(self._last_ms, item_idx, event_time_ms)
         np.add.at(self._total, panes.item_idx, panes.events)
+        self._pace.observe(panes, item_idx, event_time_ms - self._first_ms[item_idx])
+
+    def observe_places(
+        self, user_idx: np.ndarray, item_idx: np.ndarray, event_time_ms: np.ndarray, session_position: np.ndarray
+    ) -> None:
+        """Take in by their place in the session what :meth:`observe` took in."""
+        self._pace.observe_places(user_idx, item_idx, event_time_ms, session_position)
 
     def freeze(self, as_of_ms: int, num_items: int, *, summaries: bool = True) -> FrozenActivity:
         """Advance every horizon to ``as_of_ms`` and return what it shows for items 1 … num_items.
@@ -78,8 +87,9 @@ class ActivityCounters:
             out = item_summary(activity, as_of_ms)
         times = (self._first_ms[: num_items + 1].copy(), self._last_ms[: num_items + 1].copy())
         in_base = np.arange(num_items + 1) <= self.base_items
-        counts = ItemCounts(as_of_ms, sums, decayed, *times, in_base)
-        return FrozenActivity(as_of_ms, active, rows, out, decayed[0], self._total[: num_items + 1].copy(), counts)
+        total = self._total[: num_items + 1].copy()
+        counts = ItemCounts(as_of_ms, sums, decayed, *times, in_base, self._pace.freeze(as_of_ms, num_items, total))
+        return FrozenActivity(as_of_ms, active, rows, out, decayed[0], total, counts)
 
     def _grow(self, size: int) -> None:
         have = len(self._total)

@@ -86,7 +86,9 @@ def publish(
     score = ServingScore(
         activity.counts,
         state.pairs.frozen(activity.as_of_ms),
+        state.following.frozen(activity.as_of_ms),
         state.context.frozen(activity.as_of_ms),
+        state.openings.frozen(activity.as_of_ms),
         sessions,
         z,
         copy.deepcopy(learners.head.serving),

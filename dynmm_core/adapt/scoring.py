@@ -19,7 +19,7 @@ from dynmm_core.evidence.candidate_features import (
     pair_features,
 )
 from dynmm_core.evidence.candidates import NeighbourLists, gather_candidates, neighbour_lists, trend_list
-from dynmm_core.evidence.context import ContextCounts
+from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening
 from dynmm_core.evidence.pair_counts import PairCounts
 from dynmm_core.model.head import OnlineHead
 from dynmm_core.model.head_trainer import HeadExamples
@@ -30,13 +30,14 @@ NEAREST = 30
 NEAREST_POOL = 8_192
 NEGATIVES = 100
 LATENT_FEATURES = 2
+NEXT_FEATURES = 2
 _TREND_HORIZONS = (0, 1, 2, 4, 5)
 
 
 def feature_count(horizons: int, decays: int, pair_columns: int, context_columns: int) -> int:
     """Width of a candidate's features: the item's, the pairs', the latents', the sessions', the context's."""
     own = item_feature_count(horizons, decays) + pair_feature_count(pair_columns)
-    return own + LATENT_FEATURES + SESSION_FEATURES + context_columns
+    return own + NEXT_FEATURES + LATENT_FEATURES + SESSION_FEATURES + 2 * context_columns + KINDS
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ class ServingScore:
 
     counts: ItemCounts
     pairs: PairCounts
+    following: PairCounts
     context: ContextCounts
+    openings: ContextCounts
     sessions: SessionKnnRanker
     z: Tensor | PatchedRows
     head: OnlineHead
@@ -91,7 +94,7 @@ class ServingScore:
         """Rank the targets of requests (n) among their candidates; ``chosen`` (n,) bool are those to make examples of.
 
         Args:
-            context: (n, columns) codes; h: (n, d) user latents; state: (n, s) user features;
+            context: (n, columns + KINDS) codes; h: (n, d) user latents; state: (n, s) user features;
             random: draws the examples' negatives.
             every: False ranks the chosen requests alone; the others' better is -1.
         """
@@ -101,20 +104,21 @@ class ServingScore:
         sessions = [SessionEvidence.of(*self.sessions.said(requests.take(rows)), len(rows)) for rows in blocks]
         named = [one.best(len(rows)) for one, rows in zip(sessions, blocks, strict=True)]
         others = np.concatenate([lists.items.ravel(), self.trends, *(items.ravel() for items in named)])
-        table = _ItemTable(self.counts, self.context, self.z, self.pool, others)
+        table = _ItemTable(self.counts, (self.context, self.openings), self.z, self.pool, others)
         better, ties = np.full(len(requests), -1, np.int64), np.zeros(len(requests), np.int64)
         consumed = _Consumed(requests)
         examples = [HeadExamples.none(self.head.weight.shape[0], state.shape[1], NEGATIVES, h.device)]
         for rows, alike, best in zip(blocks, sessions, named, strict=True):
-            block = self._features(requests, rows, context[rows], lists, alike, best, table, h[rows])
+            asked = context[rows], by_opening(context[rows, :-KINDS], requests.session_position[rows])
+            block = self._features(requests, rows, asked, lists, alike, best, table, h[rows])
             scores = self.head(block.features, state[rows]).cpu().numpy()
             better[rows], ties[rows] = block.ranks(scores, requests.targets[rows], consumed)
             examples.append(block.examples(requests.targets[rows], chosen[rows], state[rows], random))
         return Ranked(better, ties, HeadExamples.joined(examples))
 
     def _features(
-        self, requests: Requests, rows: np.ndarray, context: np.ndarray, lists: NeighbourLists, sessions: SessionEvidence,
-        best: np.ndarray, table: "_ItemTable", h: Tensor,
+        self, requests: Requests, rows: np.ndarray, contexts: tuple[np.ndarray, ...], lists: NeighbourLists,
+        sessions: SessionEvidence, best: np.ndarray, table: "_ItemTable", h: Tensor,
     ) -> "_Block":  # fmt: skip
         recents = requests.recents.take(rows)
         rule_columns = len(self.pairs.scales.rule_ms)
@@ -122,16 +126,18 @@ class ServingScore:
         own = np.c_[self._nearest(products), best]
         candidates = gather_candidates(recents, lists, self.trends, own, self.item_totals, rule_columns)
         items = candidates.items
+        prior = self.prior[items]
         latent = products.gather(1, table.places(items))
         margin = latent - latent.amax(1, keepdim=True) if items.shape[1] else latent
         features = torch.cat(
             [
                 torch.from_numpy(table.features(items)).to(h.device),
                 torch.from_numpy(pair_features(candidates, self.prior)).to(h.device),
+                torch.from_numpy(self.following.lift(recents.items[:, 0], items, prior, self.counts.num_items)).to(h.device),
                 latent[:, :, None] / 4.0,
                 margin[:, :, None] / 8.0,
                 torch.from_numpy(sessions.features(items)).to(h.device),
-                torch.from_numpy(table.context(context, items, self.prior[items])).to(h.device),
+                torch.from_numpy(table.context(contexts, items, prior)).to(h.device),
             ],
             dim=2,
         )
@@ -149,14 +155,15 @@ class _ItemTable:
     """Item features and latents, gathered once for the items that may be candidates: padding, the pool (p,), then ``others``."""
 
     def __init__(
-        self, counts: ItemCounts, context: ContextCounts, z: Tensor | PatchedRows, pool: np.ndarray, others: np.ndarray
+        self, counts: ItemCounts, contexts: tuple[ContextCounts, ...], z: Tensor | PatchedRows, pool: np.ndarray,
+        others: np.ndarray,
     ) -> None:  # fmt: skip
         first = np.r_[0, pool]
         possible = np.r_[first, np.setdiff1d(others, first)]
         self._row = np.zeros(counts.num_items + 1, np.int32)
         self._row[possible] = np.arange(len(possible))
         self._features = item_features(counts, possible)
-        self._context = context.table(self._row, len(possible))
+        self._contexts = [one.table(self._row, len(possible)) for one in contexts]
         self._z = z[torch.from_numpy(possible)]
 
     def products(self, h: Tensor) -> Tensor:
@@ -172,9 +179,11 @@ class _ItemTable:
         """Features (…, f) of ``items`` (…)."""
         return np.asarray(self._features[self._row[items]])
 
-    def context(self, context: np.ndarray, items: np.ndarray, prior: np.ndarray) -> np.ndarray:
-        """Context features (n, c, columns) of ``items`` (n, c) for requests in ``context`` (n, columns)."""
-        return self._context.features(context, self._row[items], prior)
+    def context(self, contexts: tuple[np.ndarray, ...], items: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """Context features (n, c, columns of all) of ``items`` (n, c) for requests in each of ``contexts`` (n, columns)."""
+        places = self._row[items]
+        tables = zip(self._contexts, contexts, strict=True)
+        return np.concatenate([table.features(context, places, prior) for table, context in tables], axis=2)
 
 
 class _Consumed:

@@ -13,12 +13,13 @@ from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.baselines.contract import Facts, OnlineModel, Ranker
 from dynmm_core.baselines.models import build_model
 from dynmm_core.baselines.session_knn import SessionKnn, SessionKnnRanker, SessionKnnSettings
-from dynmm_core.evidence.context import KINDS, ContextCounts, with_kinds
+from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening, with_kinds
 from dynmm_core.evidence.pair_counts import PairCounts, PairScales
 from dynmm_core.evidence.panes import count_panes
 from dynmm_core.model.bundle import Choices, CutState
 
 HOUR_MS = 3_600_000
+OPENING_DECAY = 1
 CONTEXT_DECAY = 2  # clicks in one context are few: they count for longer than clicks anywhere
 _BLOCK_EVENTS = 50_000
 
@@ -27,14 +28,17 @@ _BLOCK_EVENTS = 50_000
 class StreamState:
     """Histories of the users, counts of items, of pairs and in each context, and the models beside, as of one moment.
 
-    The costly models learn as they take slides in, so that the same slides give them again, too. ``meter`` is told each
-    model's share of the CPU seconds.
+    ``following`` counts what follows an item at once, ``openings`` in each context apart what opens a session. The costly models
+    learn as they take slides in, so that the same slides give them again, too. ``meter`` is told each model's share of the CPU
+    seconds.
     """
 
     histories: Histories
     counters: ActivityCounters
     pairs: PairCounts
+    following: PairCounts
     context: ContextCounts
+    openings: ContextCounts
     sessions: SessionKnn
     models: dict[str, OnlineModel] = field(default_factory=dict)
     meter: CpuMeter = field(default_factory=CpuMeter)
@@ -72,8 +76,11 @@ class StreamState:
         events = (user_idx, item_idx, event_time_ms)
         recents = self.histories.recent_items.before(*events, within=True)
         self.pairs.observe(item_idx, event_time_ms, recents, end_ms)
+        self.following.observe(item_idx, event_time_ms, recents, end_ms)
         positions, lengths = self.histories.places(*events)
+        self.counters.observe_places(*events, positions)
         self.context.observe(with_kinds(context, positions, lengths), item_idx, event_time_ms, end_ms)
+        self.openings.observe(by_opening(context, positions), item_idx, event_time_ms, end_ms)
         facts = Facts(end_ms, *events, positions, recents)
         self.sessions.observe(facts)
         for name, model in self.models.items():
@@ -107,11 +114,13 @@ def new_state(
     """
     counters = ActivityCounters(choices.half_lives_ms, base_items)
     pairs = PairCounts(PairScales.around(choices.pair_half_life_ms))
+    following = PairCounts(PairScales.of_next(choices.half_lives_ms[0]))
     simple: dict[str, OnlineModel] = {name: build_model(name, settings) for name, settings in models.items()}
     context = ContextCounts(context_columns + KINDS, choices.half_lives_ms[CONTEXT_DECAY])
+    openings = ContextCounts(context_columns, choices.half_lives_ms[OPENING_DECAY])
     sessions = SessionKnn(SessionKnnSettings(choices.half_lives_ms[0]))
     histories = Histories(base_items, max_length, long_items=max_length if costly else 0)
-    return StreamState(histories, counters, pairs, context, sessions, {**simple, **(costly or {})})
+    return StreamState(histories, counters, pairs, following, context, openings, sessions, {**simple, **(costly or {})})
 
 
 def state_at(cut: CutState, row: int, start_ms: int, empty: StreamState) -> StreamState:

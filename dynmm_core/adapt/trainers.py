@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from dynmm_core.adapt.scoring import feature_count
-from dynmm_core.evidence.context import KINDS
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.features import DECAYS, HORIZONS_MS, ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
@@ -54,7 +53,7 @@ def new_learners(
         gate_bias=settings.gate_bias, feature_dim=feature_dim,
     )  # fmt: skip
     adapter.initialise(torch_generator(seed, 0, "adapter"))
-    features = feature_count(len(HORIZONS_MS), DECAYS, PAIR_COLUMNS, context_columns + KINDS)
+    features = feature_count(len(HORIZONS_MS), DECAYS, PAIR_COLUMNS, context_columns)
     started = OnlineHead(features, REQUEST_STATE_DIM)
     weight = torch.zeros(features)
     weight[: len(HORIZONS_MS)] = _START_WEIGHT

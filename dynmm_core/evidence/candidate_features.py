@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dynmm_core.evidence.candidates import Candidates
+from dynmm_core.evidence.pace import PRIOR_COUNT, PRIOR_TOTAL, ItemPace, log_share, pace_feature_count, pace_features
+from dynmm_core.evidence.pair_counts import LIFT_PRIOR
 
 HOUR_MS = 3_600_000
-_PRIOR_COUNT, _PRIOR_TOTAL, _SCALE = 0.3, 30.0, 1_000.0
-_PAIR_PRIOR = 5.0
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class ItemCounts:
     """What has been counted of items 1 … num_items at ``as_of_ms``; column 0 is padding, all (…, num_items + 1).
 
     horizons: events in each sliding horizon, rising in length; decayed: events by each half-life, rising; first_event_ms,
-    last_event_ms; in_base: whether the frozen base knows the item.
+    last_event_ms; in_base: whether the frozen base knows the item; pace: how fast it is clicked just now.
     """
 
     as_of_ms: int
@@ -25,6 +25,7 @@ class ItemCounts:
     first_event_ms: np.ndarray
     last_event_ms: np.ndarray
     in_base: np.ndarray
+    pace: ItemPace
 
     @property
     def num_items(self) -> int:
@@ -34,7 +35,7 @@ class ItemCounts:
 
 def item_feature_count(horizons: int, decays: int) -> int:
     """Width of :func:`item_features`."""
-    return horizons + decays + 5
+    return horizons + decays + 5 + pace_feature_count()
 
 
 def pair_feature_count(columns: int) -> int:
@@ -46,20 +47,21 @@ def item_features(counts: ItemCounts, items: np.ndarray) -> np.ndarray:
     """Return (m, item_feature_count) float32 of ``items`` (m,).
 
     Columns: log share per horizon and per decay; trends, first horizon to third and third to fifth; log age; log time since
-    the last event; whether the base does not know the item. Scaled to about one.
+    the last event; whether the base does not know the item; those of :func:`pace_features`. Scaled to about one.
     """
-    horizons = _log_share(counts.horizons[:, items], counts.horizons.sum(1)[:, None]) / 3.0
-    decays = _log_share(counts.decayed[:, items], counts.decayed.sum(1)[:, None]) / 3.0
-    age = np.log1p(np.maximum(counts.as_of_ms - counts.first_event_ms[items], 0) / HOUR_MS) / 5.0
+    horizons = log_share(counts.horizons[:, items], counts.horizons.sum(1)[:, None]) / 3.0
+    decays = log_share(counts.decayed[:, items], counts.decayed.sum(1)[:, None]) / 3.0
+    age_hours = np.maximum(counts.as_of_ms - counts.first_event_ms[items], 0) / HOUR_MS
     idle = np.log1p(np.maximum(counts.as_of_ms - counts.last_event_ms[items], 0) / HOUR_MS) / 5.0
     trends = [horizons[0] - horizons[2], horizons[2] - horizons[4]]
-    return np.stack([*horizons, *decays, *trends, age, idle, ~counts.in_base[items]], axis=1).astype(np.float32)
+    age, pace = np.log1p(age_hours) / 5.0, pace_features(counts.pace, items, age_hours)
+    return np.stack([*horizons, *decays, *trends, age, idle, ~counts.in_base[items], *pace], axis=1).astype(np.float32)
 
 
 def item_prior(counts: ItemCounts, row: int = 1) -> np.ndarray:
     """Return the smoothed share (num_items + 1,) float32 of each item in the events, by one half-life."""
     decayed = counts.decayed[row]
-    return np.asarray((decayed + _PRIOR_COUNT) / (decayed.sum() + _PRIOR_TOTAL), np.float32)
+    return np.asarray((decayed + PRIOR_COUNT) / (decayed.sum() + PRIOR_TOTAL), np.float32)
 
 
 def pair_features(candidates: Candidates, prior: np.ndarray) -> np.ndarray:
@@ -72,11 +74,6 @@ def pair_features(candidates: Candidates, prior: np.ndarray) -> np.ndarray:
         prior: (num_items + 1,) p, the share of each item in the events.
     """
     p = prior[candidates.items][:, :, None]
-    lift = np.log((candidates.sums + _PAIR_PRIOR * p) / (candidates.totals[:, None, :] + _PAIR_PRIOR) / p) / 2.0
+    lift = np.log((candidates.sums + LIFT_PRIOR * p) / (candidates.totals[:, None, :] + LIFT_PRIOR) / p) / 2.0
     cosine = np.log(candidates.cosine + 1e-3) / 3.0
     return np.concatenate([lift, cosine[:, :, None], candidates.sums[:, :, -1:] > 0], axis=2).astype(np.float32)
-
-
-def _log_share(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
-    """Smoothed log share: an unseen item keeps a finite value, and a thin total pulls to 0, which is one per thousand."""
-    return np.asarray(np.log((counts + _PRIOR_COUNT) / (totals + _PRIOR_TOTAL) * _SCALE))

@@ -15,7 +15,7 @@ from dynmm_core.evidence.decayed_table import DecayedTable
 MOST_VALUES = 63
 MOST_COLUMNS = 6
 KINDS = 2
-_CODE_BITS = 6
+_CODE_BITS = 7  # a value's code takes six, by_opening's flag one
 _PRIOR = 20.0
 _POSITIONS, _LENGTHS = np.array([1, 2, 3, 6]), np.array([1, 3, 10, 30])
 _LEAST_TOLD = 20  # events without the most frequent value: fewer tell nothing about who decides it
@@ -56,6 +56,11 @@ def with_kinds(context: np.ndarray, session_position: np.ndarray, history_length
     """
     kinds = np.searchsorted(_POSITIONS, session_position, "right"), np.searchsorted(_LENGTHS, history_length, "right")
     return np.concatenate([context, np.stack(kinds, axis=1)], axis=1)
+
+
+def by_opening(context: np.ndarray, session_position: np.ndarray) -> np.ndarray:
+    """Return the codes (n, columns) ``context`` of the log's columns, apart for what opens a session and for what comes later."""
+    return np.asarray(2 * context + (session_position == 0)[:, None])
 
 
 def choose_context(table: pa.Table, item_idx: np.ndarray) -> ContextColumns:

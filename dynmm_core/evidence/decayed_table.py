@@ -81,6 +81,16 @@ class DecayedTable:
         at = np.repeat(low - starts[:-1], sizes) + np.arange(starts[-1])
         return TableRows(starts, self._keys[at] & _COLUMN_MASK, self._values[:, at] * self._now()[:, None])
 
+    def at(self, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Return the cells (half-lives, n, c) float32 of ``items`` (n, c) in their ``rows`` (n,), decayed to ``as_of_ms``."""
+        values = np.zeros((len(self._values), *items.shape), np.float32)
+        if len(self._keys):
+            keys = rows.astype(np.int64)[:, None] << KEY_SHIFT | items
+            at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+            found = self._keys[at] == keys
+            values[:, found] = self._values[:, at[found]] * self._now()[:, None]
+        return values
+
     def totals(self, last_row: int) -> np.ndarray:
         """Return the sums over each of the rows 0 … last_row (half-lives, last_row + 1) float32, decayed to ``as_of_ms``."""
         totals = self._totals[:, : last_row + 1]

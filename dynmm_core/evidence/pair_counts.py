@@ -10,6 +10,7 @@ from dynmm_core.evidence.recents import Recents
 
 RULE_LAGS = 2
 REVERSE_WEIGHT = 0.7
+LIFT_PRIOR = 5.0
 HOUR_MS = 3_600_000
 
 
@@ -30,6 +31,12 @@ class PairScales:
         """Scales that follow from the half-life with which the rule ranks best by itself."""
         short, long, longest = half_life_ms, 6 * half_life_ms, 36 * half_life_ms
         return cls((short, long), (short, long, longest), HOUR_MS, 30 * 24 * HOUR_MS)
+
+    @classmethod
+    def of_next(cls, half_life_ms: int) -> "PairScales":
+        """Scales of what follows at once, by the half-life with which popularity ranks best by itself."""
+        gap_ms = 6 * half_life_ms
+        return cls((half_life_ms, 3 * half_life_ms), (), gap_ms, gap_ms)
 
     @property
     def half_lives_ms(self) -> tuple[int, ...]:
@@ -70,6 +77,19 @@ class PairCounts:
     def neighbours(self, items: np.ndarray) -> TableRows:
         """Return the neighbours of distinct ``items`` (r,)."""
         return self._table.rows(items)
+
+    def lift(self, previous: np.ndarray, items: np.ndarray, prior: np.ndarray, num_items: int) -> np.ndarray:
+        """Return (n, c, columns) float32: how much likelier each of ``items`` (n, c) is behind ``previous`` (n,) than anywhere.
+
+        log(((A + 5 p) / (total + 5)) / p) / 2, 0 behind an item that is not known.
+
+        Args:
+            previous: 0 for none; prior: (n, c) p, the items' share in all events.
+        """
+        known = np.where(previous <= num_items, previous, 0)
+        total, p = self.totals(num_items)[:, known], LIFT_PRIOR * prior
+        ratio = (self._table.at(known, items) + p) / (total[:, :, None] + LIFT_PRIOR) / prior
+        return np.asarray(np.moveaxis(np.log(ratio) / 2.0, 0, 2), np.float32)
 
     def totals(self, num_items: int) -> np.ndarray:
         """Return the sums over each item's neighbours (columns, num_items + 1) float32."""

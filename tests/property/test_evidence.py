@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynmm_core.evidence.candidates import QUERY_ITEMS, gather_candidates, neighbour_lists, trend_list
-from dynmm_core.evidence.context import KINDS, ContextCounts, with_kinds
+from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening, with_kinds
 from dynmm_core.evidence.decayed_table import DecayedTable
 from dynmm_core.evidence.pair_counts import REVERSE_WEIGHT, PairCounts, PairScales
 from dynmm_core.evidence.recents import RECENT_ITEMS, RecentItems, Recents
@@ -123,6 +123,22 @@ def test_candidates_are_the_union_of_the_lists_with_their_sums() -> None:
     assert QUERY_ITEMS <= RECENT_ITEMS
 
 
+def test_what_follows_the_last_item_lifts_a_candidate_above_its_prior() -> None:
+    pairs, recent_items = PairCounts(PairScales((HOUR_MS, 2 * HOUR_MS), (), HOUR_MS, HOUR_MS)), RecentItems()
+    users, items, times = np.array([1, 1, 2, 2]), np.array([1, 2, 1, 3]), np.full(4, HOUR_MS)
+    pairs.observe(items, times, recent_items.before(users, items, times, within=True), HOUR_MS)
+    asked, prior = np.array([[1, 2, 0], [2, 3, 4], [1, 2, 3], [2, 3, 0]]), np.full((4, 3), 0.25)
+    frozen = pairs.frozen(2 * HOUR_MS)
+    found = frozen.lift(np.array([1, 1, 0, 9]), asked, prior, num_items=4)
+    by_half_life = [np.log((2.0**-power + 1.25) / (2 * 2.0**-power + 5) / 0.25) / 2 for power in (1.0, 0.5)]
+    by_half_life_unseen = [np.log(1.25 / (2 * 2.0**-power + 5) / 0.25) / 2 for power in (1.0, 0.5)]
+    assert found[0, 1] == pytest.approx(by_half_life, rel=1e-4)
+    assert found[0, 0] == pytest.approx(by_half_life_unseen, rel=1e-4)
+    assert found[1] == pytest.approx(np.array([by_half_life, by_half_life, by_half_life_unseen]), rel=1e-4)
+    assert not found[2:].any()  # behind nothing, and behind an item that is not known yet
+    assert not PairCounts(PairScales.of_next(HOUR_MS)).lift(np.array([1]), asked[:1], prior[:1], num_items=4).any()
+
+
 def test_the_trend_list_unites_the_best_of_every_row() -> None:
     assert trend_list(np.array([[9, 1, 5, 0, 0], [9, 0, 0, 3, 0]]), size=1).tolist() == [2, 3]
     assert trend_list(np.zeros((2, 4))).tolist() == []
@@ -138,6 +154,18 @@ def test_context_says_how_much_likelier_an_item_is_there() -> None:
     features = table.features(np.array([[1, 2]]), np.array([[1, 2]]), prior)
     assert features[0, :, 0] == pytest.approx([np.log(12 / 22 / 0.5) / 2, np.log(10 / 22 / 0.5) / 2], rel=1e-5)
     assert features[0, :, 1] == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_what_opens_a_session_in_a_context_is_counted_apart() -> None:
+    counts, columns = ContextCounts(2, HOUR_MS), np.array([[63, 1], [63, 1], [63, 0]])
+    counts.observe(by_opening(columns, np.array([0, 1, 3])), np.array([1, 2, 2]), np.full(3, HOUR_MS), HOUR_MS)
+    table = counts.frozen(HOUR_MS).table(np.array([0, 1, 2]), 3)
+    asked = by_opening(np.array([[63, 1], [63, 1]]), np.array([0, 2]))
+    features = table.features(asked, np.array([[1, 2], [1, 2]]), np.full((2, 2), 0.5, np.float32))
+    opening, later = np.log(np.array([11, 10]) / 21 / 0.5) / 2, np.log(np.array([10, 12]) / 22 / 0.5) / 2
+    assert features[0, :, 0] == pytest.approx(opening, rel=1e-5)
+    assert features[1, :, 0] == pytest.approx(later, rel=1e-5)
+    assert features[0, :, 1] == pytest.approx(opening, rel=1e-5)
 
 
 def test_a_requests_kind_is_its_place_in_the_session_and_in_the_history() -> None:

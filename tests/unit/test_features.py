@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dynmm_core.adapt.activity import ActivityCounters
+from dynmm_core.evidence.pace import PaceCounters, pace_feature_count, pace_features
 from dynmm_core.evidence.panes import count_panes
 from dynmm_core.model.features import DECAYS, HORIZONS_MS, ITEM_SUMMARY_DIM, ItemActivity, item_summary, user_summary
 from dynmm_core.windows.horizons import PANE_MS
@@ -53,3 +54,33 @@ def test_an_item_is_active_while_the_longest_horizon_holds_an_event_of_it() -> N
     later = counters.freeze(week + PANE_MS, 2)
     assert not later.active.any() and not later.summaries.any()
     assert later.events.tolist() == [0, 0, 1]
+
+
+def test_the_pace_of_an_item_by_hand() -> None:
+    minute = 60_000
+    counters = PaceCounters(15 * minute)
+    times = np.array([1, 40, 47, 52, 58, 59]) * minute
+    users, items = np.array([1, 1, 2, 2, 3, 1]), np.array([1, 1, 1, 2, 1, 2])
+    counters.observe(count_panes(users, items, times), items, times - np.where(items == 1, 1, 52) * minute)
+    counters.observe_places(users, items, times, np.array([0, 0, 0, 1, 0, 1]))
+    pace = counters.freeze(60 * minute, 2, np.array([0, 4, 2]))
+    assert pace.spans[:, 1:].tolist() == [[1, 1], [1, 2], [2, 2], [3, 2], [4, 2]]
+    assert pace.early.tolist() == [0, 1, 2]
+    # Panes end at :05, :45, :50 and :60; the unit is the half-life.
+    assert pace.openings[0] == pytest.approx([0.0, 2 ** (-55 / 15) + 0.5 + 2 ** (-10 / 15) + 1.0, 0.0])
+    assert pace.openings[3] == pytest.approx([0.0, 0.0, 2 ** (-5 / 60) + 1.0])
+    features = pace_features(pace, np.array([0, 1]), np.array([0.0, 59 / 60]))
+    assert len(features) == pace_feature_count()
+    assert features[6] == pytest.approx([0.0, np.log(3 / 2)])
+    assert features[7] == pytest.approx([0.0, np.log(4 / 2)])
+    assert features[8:10, 1] == pytest.approx([np.log(2) / 3, np.log(5) / 5])
+    assert features[10, 1] == pytest.approx(np.log(4.3 / (59 / 60 + 0.25)) / 3)
+
+
+def test_the_pace_of_slow_items_spans_days_not_months() -> None:
+    day = 24 * HOUR_MS
+    counters = PaceCounters(60 * day)
+    for number in range(6):
+        events = np.array([1]), np.array([1]), np.array([number * day])
+        counters.observe(count_panes(*events), events[1], events[2])
+    assert counters.freeze(5 * day + HOUR_MS, 1, np.zeros(2)).spans[-1].tolist() == [0, 4]

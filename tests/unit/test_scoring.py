@@ -10,7 +10,8 @@ from dynmm_core.adapt.scoring import NEGATIVES, ServingScore, feature_count
 from dynmm_core.baselines.contract import Facts, Requests
 from dynmm_core.baselines.session_knn import SessionKnn, SessionKnnSettings
 from dynmm_core.evidence.candidate_features import ItemCounts
-from dynmm_core.evidence.context import ContextCounts
+from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening, with_kinds
+from dynmm_core.evidence.pace import OPENING_STEPS, SPANS, ItemPace
 from dynmm_core.evidence.pair_counts import PairCounts, PairScales
 from dynmm_core.evidence.recents import RECENT_ITEMS, Recents
 from dynmm_core.model.head import OnlineHead
@@ -25,15 +26,23 @@ def score(weights: dict[int, float]) -> ServingScore:
     horizons = rng.integers(0, 5, (HORIZONS, ITEMS + 1)).cumsum(0)
     horizons[:, 0] = 0
     decayed = rng.random((DECAYS, ITEMS + 1)) * (np.arange(ITEMS + 1) > 0)
-    counts = ItemCounts(
-        HOUR_MS, horizons, decayed, np.zeros(ITEMS + 1, np.int64), np.zeros(ITEMS + 1, np.int64), np.ones(ITEMS + 1, bool)
+    none = np.zeros(ITEMS + 1, np.int64)
+    pace = ItemPace(np.zeros((SPANS, ITEMS + 1), np.int64), np.zeros((2 * len(OPENING_STEPS), ITEMS + 1)), none, none)
+    counts = ItemCounts(HOUR_MS, horizons, decayed, none, none, np.ones(ITEMS + 1, bool), pace)
+    pairs, context, openings = (
+        PairCounts(PairScales.around(HOUR_MS)),
+        ContextCounts(1 + KINDS, HOUR_MS),
+        ContextCounts(1, HOUR_MS),
     )
-    pairs, context = PairCounts(PairScales.around(HOUR_MS)), ContextCounts(1, HOUR_MS)
     items = rng.integers(1, ITEMS + 1, 500)
     recents = Recents(rng.integers(0, ITEMS + 1, (500, RECENT_ITEMS)), np.full((500, RECENT_ITEMS), HOUR_MS - 1_000))
     times = np.full(500, HOUR_MS)
     pairs.observe(items, times, recents, HOUR_MS)
-    context.observe(rng.integers(0, 3, (500, 1)), items, times, HOUR_MS)
+    following = PairCounts(PairScales.of_next(HOUR_MS))
+    following.observe(items, times, recents, HOUR_MS)
+    codes = rng.integers(0, 3, (500, 1))
+    context.observe(with_kinds(codes, np.zeros(500), np.zeros(500)), items, times, HOUR_MS)
+    openings.observe(by_opening(codes, np.arange(500) % 2), items, times, HOUR_MS)
     head = OnlineHead(feature_count(HORIZONS, DECAYS, 5, 1), STATE)
     weight = torch.zeros(head.weight.shape)
     for feature, value in weights.items():
@@ -43,7 +52,7 @@ def score(weights: dict[int, float]) -> ServingScore:
     sessions = SessionKnn(SessionKnnSettings(HOUR_MS))
     facts = Facts(HOUR_MS, rng.integers(1, USERS, 500), items, times, np.zeros(500, np.int64), recents)
     sessions.observe(facts)
-    return ServingScore(counts, pairs, context, sessions.frozen(HOUR_MS, ITEMS)[0], z, head)
+    return ServingScore(counts, pairs, following, context, openings, sessions.frozen(HOUR_MS, ITEMS)[0], z, head)
 
 
 def requests(seed: int = 2) -> Requests:
@@ -56,7 +65,7 @@ def requests(seed: int = 2) -> Requests:
 
 def ranked(version: ServingScore, asked: Requests, every: bool = True, chosen: bool = True, seed: int = 0):  # type: ignore[no-untyped-def]
     h = torch.randn(USERS, DIM, generator=torch.Generator().manual_seed(3))
-    state, context = torch.ones(USERS, STATE), np.ones((USERS, 1), np.int64)
+    state, context = torch.ones(USERS, STATE), np.ones((USERS, 1 + KINDS), np.int64)
     return version.rank(asked, context, h, state, np.full(USERS, chosen), np.random.default_rng(seed), every=every)
 
 
