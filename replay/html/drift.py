@@ -93,14 +93,14 @@ def _alarms(run: RunData, alarms: Sequence[Mapping[str, Any]]) -> Table | None:
         ]
         for alarm in alarms
     ]
-    columns = ("end of the slide (UTC)", "detector", "watched", "value", "expected", "after the last start of a drift")
+    columns = ("end of the slide (UTC)", "detector", "watched", "value", "expected", "after the last change")
     return Table("Alarms of the detectors", columns, rows_of(rows), labels=3) if rows else None
 
 
 def _behind(run: RunData, time_ms: int) -> Cell:
-    """Return how long after the start of which drift something was, the newest one; a dash where there was none before."""
-    before = [mark for mark in run.marks if mark.start_ms < time_ms]
-    if not before:
+    """Return how long after which drift's last move something was; a dash where nothing had moved before."""
+    moves = [(at, mark.label) for mark in run.marks for start, end, _ in mark.spans for at in (start, end) if at < time_ms]
+    if not moves:
         return Cell(NOTHING, None)
-    newest = max(before, key=lambda mark: mark.start_ms)
-    return Cell(f"{format_duration(time_ms - newest.start_ms)} ({newest.label})", time_ms - newest.start_ms)
+    at, label = max(moves)
+    return Cell(f"{format_duration(time_ms - at)} ({label})", time_ms - at)

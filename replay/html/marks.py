@@ -10,7 +10,7 @@ from simulators.truth_file import DriftMark
 class Mark:
     """A drift on a time axis: its number, its start, and spans (start, end, level) in which it is at a level above 0.
 
-    passing: those spans that end before the log does; the others, once begun, are how things are.
+    passing: the spans that are over one day, by the drift's plan or before the log ends; the others are how things are then.
     """
 
     number: int
@@ -31,7 +31,8 @@ def drift_marks(drifts: Sequence[DriftMark], until_ms: int) -> tuple[Mark, ...]:
         if drift.start_ms >= until_ms:
             continue
         spans = _spans(drift, until_ms)
-        passing = tuple(span for span in spans if span[1] < until_ms)
+        goes_back = any(level == 0 for _, level in drift.levels)
+        passing = tuple(span for span in spans if goes_back or span[1] < until_ms)
         marks.append(Mark(number, drift.start_ms, spans, passing))
     return tuple(marks)
 

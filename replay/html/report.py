@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dynmm_core.quantities import format_duration
-from replay.html.costs import cost_section, store_section
+from replay.html.costs import cost_section
 from replay.html.drift import drift_section
 from replay.html.gap import gap_section, recovery_section
+from replay.html.growth import store_section
 from replay.html.headline import facts, headline
 from replay.html.page import LegendEntry, Page
 from replay.html.palette import looks, shown_first

@@ -23,7 +23,7 @@ from simulators.truth_file import DriftMark
 
 @dataclass(frozen=True)
 class Commit:
-    """What one version cost: refreshed rows, bytes of rows that it added to the table, CPU seconds of update by model.
+    """What one version cost: refreshed rows, bytes of rows that it added to the table, CPU seconds by part and model.
 
     seconds: wall time since the commit before, None for the first one of an attempt; rejected: the guard took its update back.
     """
@@ -32,7 +32,7 @@ class Commit:
     slide_end_ms: int
     rows: int
     bytes: int
-    update_cpu_seconds: Mapping[str, float]
+    cpu_seconds: Mapping[str, Mapping[str, float]]
     seconds: float | None
     rejected: bool
 
@@ -120,7 +120,7 @@ def _commits(versions: Sequence[Version], file_bytes: Mapping[int, int], starts_
             slide_end_ms=version.slide_end_ms,
             rows=version.rows,
             bytes=file_bytes.get(version.number, 0),
-            update_cpu_seconds=version.metrics.get("update_cpu_seconds", {}),
+            cpu_seconds={part: version.metrics.get(f"{part}_cpu_seconds", {}) for part in ("update", "rank")},
             seconds=seconds,
             rejected=bool(version.metrics.get("update_rejected", False)),
         )

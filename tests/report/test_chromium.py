@@ -119,9 +119,8 @@ def test_the_keyboard_reaches_what_the_mouse_does(browser: Chromium, report: Pat
     before = browser.run("time.data.at(-1).y[0]")
     browser.press("Enter")
     assert browser.run("time.data.at(-1).y[0]") != before
-    assert browser.run("[...document.querySelectorAll('[data-view][aria-pressed=true]')].map((one) => one.dataset.view)") == [
-        "HR@10"
-    ]
+    pressed = "[...document.querySelectorAll('#over-time [aria-pressed=true]')].map((one) => one.dataset.view)"
+    assert browser.run(pressed) == ["HR@10"]
     assert browser.problems == []
 
 

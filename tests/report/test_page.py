@@ -102,13 +102,33 @@ def test_what_a_run_lacks_is_left_out_with_a_word_on_how_to_get_it() -> None:
 
 
 def test_a_passing_drift_is_shaded_and_one_that_stays_is_not() -> None:
-    run = made_run(Plan(windows=24), drifts=[drift("stays", start=4), drift("passes", start=6, end=9), drift("later", start=30)])
+    drifts = [
+        drift("stays", start=4),
+        drift("passes", start=6, end=9),
+        drift("will pass", start=20, end=40),
+        drift("later", start=30),
+    ]
+    run = made_run(Plan(windows=24), drifts=drifts)
     chart = next(section for section in report_page(run).sections if section.id == "over-time").charts[0]
     shapes = chart.figures["NDCG@10"].layout.shapes
 
     starts = [(shape.x0 - START_MS) // HOUR_MS for shape in shapes if shape.name == "start"]
     shades = [((shape.x0 - START_MS) // HOUR_MS, (shape.x1 - START_MS) // HOUR_MS) for shape in shapes if shape.name == "shade"]
-    assert (starts, shades) == ([4, 6], [(6, 9)])
+    assert (starts, shades) == ([4, 6, 20], [(6, 9), (20, 24)])
+
+
+def test_an_alarm_is_told_by_its_distance_from_the_last_change() -> None:
+    run = made_run(Plan(windows=24), drifts=[drift("passes", start=6, end=9)])
+    times = {6: "–", 8: "2h (D1)", 10: "1h (D1)"}
+    alarms = [
+        {"slide_end_ms": START_MS + hour * HOUR_MS, "detector": "adwin", "signal": "ndcg@10", "value": 0.5} for hour in times
+    ]
+    section = next(
+        one for one in report_page(replace(run, metrics={**run.metrics, "drift_alarms": alarms})).sections if one.id == "drift"
+    )
+
+    assert [row[-1].text for row in section.tables[0].rows] == list(times.values())
+    assert [row[-2].text for row in section.tables[0].rows] == ["–"] * 3, "what was expected is not known of every detector"
 
 
 def test_recovery_is_shown_for_every_model_and_drift_and_never_is_said_so() -> None:

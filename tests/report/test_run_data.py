@@ -21,7 +21,8 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(run.strata["cold_item"].sums, made.strata["cold_item"].sums)
     assert run.ratios == made.ratios and run.ratios[0].denominator == "sequential_rule"
     assert [commit.rejected for commit in run.commits] == [False, True, False, False, False, False]
-    assert [commit.update_cpu_seconds["adapted"] for commit in run.commits] == [0.006] * 6
+    assert [commit.cpu_seconds["update"]["adapted"] for commit in run.commits] == [0.006] * 6
+    assert [commit.cpu_seconds["rank"]["adapted"] for commit in run.commits] == [0.012] * 6
 
 
 def test_the_bytes_of_a_version_are_those_of_its_file(tmp_path: Path) -> None:
