@@ -22,7 +22,7 @@ from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.sasrec import SASRec
 
-BUNDLE_SCHEMA_VERSION = 2
+BUNDLE_SCHEMA_VERSION = 3
 _MANIFEST = "bundle.json"
 _HEAD = "head.safetensors"
 _TEXT = "text.safetensors"
