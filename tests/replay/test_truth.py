@@ -86,7 +86,7 @@ def test_no_model_beats_the_oracle_beyond_noise(told: Outcome) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"slide": "15m"}, {"history": "version", "publish_delay": "40m", "from": str(cut_time_ms() + 13 * HOUR_MS)}],
+    [{"slide": "15m"}, {"history": "version", "publish_delay": "40m", "slide": "3h", "from": str(cut_time_ms() + 13 * HOUR_MS)}],
     ids=["consumed items left out", "version history, delayed, behind the births"],
 )
 def test_the_oracle_ranks_what_the_models_rank(known: Known, tmp_path: Path, options: dict[str, Any]) -> None:
