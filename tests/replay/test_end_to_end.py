@@ -95,6 +95,7 @@ def undisturbed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Found:
 def test_results_have_the_promised_fields(undisturbed: Found) -> None:
     assert list(undisturbed.metrics) == [
         "dataset", "protocol", "history", "seed", "config_hash", "windows", "events", "store_version", "models",
+        "drift_alarms",
     ]  # fmt: skip
     assert list(undisturbed.metrics["models"]) == list(DEFAULT_MODELS)
     assert undisturbed.metrics["windows"] == WINDOWS
