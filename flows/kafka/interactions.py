@@ -104,9 +104,9 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
         self._consumer = open_consumer(self._settings, self._ahead.members, on_error=self._process.note_client_error)
         self._consumer.assign([TopicPartition(self._settings.interactions, self._partition, self._reader.next_offset)])
 
-    def _consume(self) -> list[Message]:
+    def _consume(self, most: int) -> list[Message]:
         assert self._consumer is not None
-        found: list[Message] = self._consumer.consume(min(self._call_messages, self._pace.batch_size), timeout=0)
+        found: list[Message] = self._consumer.consume(min(self._call_messages, most), timeout=0)
         failed = any(map(Message.error, found))  # mapped, not looped over: this is done for every message there is
         if failed:
             for message in found:
@@ -139,7 +139,8 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
         places: list[range] = []
         times: list[int] = []
         size = 0
-        while len(values) < self._pace.batch_size and size < _BATCH_BYTES and (messages := self._consume()):
+        most = self._pace.batch_size
+        while len(values) < most and size < _BATCH_BYTES and (messages := self._consume(most - len(values))):
             values += map(Message.value, messages)
             # A message may hold one event or thousands: what a call brings is judged by what the last one brought.
             largest = max(len(messages[0]), len(messages[-1]), 1)
