@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from dynmm_core.events.byte_windows import windows
 from dynmm_core.events.json_template import Template
 
 _WORD = 8
@@ -45,13 +46,7 @@ class Block:
 
     def windows(self, places: np.ndarray, width: int) -> np.ndarray:
         """The ``width`` bytes from each place (n,) on: (n, width) uint8. Of a place before the first byte, any."""
-        if len(places) > 1 and places[0] >= 0:
-            step = int(places[1] - places[0])
-            if places[-1] - places[0] == step * (len(places) - 1) and (np.diff(places) == step).all():
-                return np.ndarray((len(places), width), np.uint8, self.bytes, int(places[0]), (step, 1))  # as they lie
-        views: np.ndarray = np.ndarray((len(self.bytes) - width + 1,), f"V{width}", self.bytes, strides=(1,))
-        found: np.ndarray = views[places].view(np.uint8).reshape(len(places), width)
-        return found
+        return windows(self.bytes, places, width)
 
     def match(self, template: Template, lengths: Sequence[int]) -> tuple[np.ndarray | None, Spans]:
         """Which messages (m,) have the template's fixed text, None for all; where (m,) each of its values begins and ends.
