@@ -14,7 +14,7 @@ _TRAIN_EVENTS = StreamSettings().max_train_events
 _USER_EXPONENT, _ITEM_EXPONENT = 0.5, 1.0  # of Zipf's law, as in the stream benchmark's events
 _GROUPS = 2_000
 _PRUNE_FACTOR = 3
-_NARROW_BITS = 32
+_NARROW_PLACES = 1 << 16  # items of a bucket that two bytes can name
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,12 @@ def expect(load: Load, history_ms: int = PAIRS.co_click_gap_ms) -> Counts:
     previous = float(np.mean([(user_width * user) @ _at_most(user * load.rate * at, PAIRS.co_click_lags) for at in moments]))
     pairs = events * previous * (1 - float(item_width @ item**2))
     places = float(item_width @ -np.expm1(-item * (events + entries) / load.buckets))
-    narrow = 2 * int(places).bit_length() + PAIRS.kind_bits <= _NARROW_BITS
+    width = 2 if places < _NARROW_PLACES else 4
     share = bucket_share(_TRAIN_EVENTS)
     kept = events / load.buckets if share is None else _kept(events / load.buckets, share)
     return Counts(
-        slides=1, events=events, batches=events / load.batch_rows, pairs=pairs, pair_bytes=pairs * (4 if narrow else 8),
+        slides=1, events=events, batches=events / load.batch_rows, pairs=pairs,
+        pair_bytes=events * (width * (1 + PAIRS.co_click_lags) + 1),
         items=load.buckets * places, users=float(user_width @ -np.expm1(-carried)), entries=entries, kept=load.buckets * kept,
     )  # fmt: skip
 

@@ -74,8 +74,9 @@ def _sums(tables: dict[str, list[pa.Table]]) -> dict[str, int]:
     sums = {"counted": sum(int(pc.sum(table["events"]).as_py() or 0) for table in tables.get("counts", []))}
     if "pairs" in tables:
         items = pa.concat_tables(tables["items"])["item_hash"].to_numpy()
-        found = [Pairs.from_codes(items, table).to_table() for table in tables["pairs"]]
-        sums["pairs"] = sum(table.num_rows for table in tables["pairs"])
+        pairs = [Pairs.from_codes(items, table) for table in tables["pairs"]]
+        found = [one.to_table() for one in pairs]
+        sums["pairs"] = sum(map(len, pairs))
         for name in ("rule", "co_click"):
             sums[name] = sum(int(table[name].to_numpy().sum()) for table in found)
     return sums

@@ -11,36 +11,47 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dynmm_core.events.decode import concat_events, decode_json
-from dynmm_core.events.json_block import Block
+from dynmm_core.events.json_block import Block, Spans
 from dynmm_core.events.json_numbers import decimals, integers
-from dynmm_core.events.json_template import Kind, Template, learn
+from dynmm_core.events.json_template import Kind, Template, learn, likely_lengths
 from dynmm_core.events.letters import Decoded, Origin
 from dynmm_core.events.schema import COLUMN_TYPES, MAX_ID_BYTES, MAX_TIME_MS, empty_events, ordered_columns
 
-MESSAGES_PER_BLOCK = 1 << 14
-_MOST_BLOCK_BYTES = 1 << 26  # of longer messages few come at a time, and places in a block are 32 bits
+_MOST_BLOCK_BYTES = 1 << 26  # of longer messages few come at a time
 FEWEST = 16  # messages; fewer are not worth a template
 _MOST_POOR_ROUNDS = 4  # templates that fit less than one in 32 of the messages left
 _MOST_ASIDE = 16  # messages from which nothing is learnt
+_MESSAGES_PER_GUESS = 1 << 10
 # The allocator keeps as much as was once given back: a block's memory is then not fetched anew for each, a fifth of the time.
 _KEPT_BYTES = 31 << 20
 np.empty(_KEPT_BYTES, np.uint8)
 
-Spans = list[tuple[np.ndarray, np.ndarray]]
 
-
-def decode_json_fast(messages: Sequence[bytes], lengths: np.ndarray, origin: Origin) -> Decoded:
-    """What ``decode_json`` makes of these messages, ``lengths`` (n,) bytes each; ``origin`` has one offset each, ascending."""
-    if len(messages) <= MESSAGES_PER_BLOCK:
-        return _decode_block(messages, lengths, origin)
-    parts = [
-        _decode_block(
-            messages[first : first + MESSAGES_PER_BLOCK],
-            lengths[first : first + MESSAGES_PER_BLOCK],
-            Origin(origin.topic, origin.partition, origin.offsets[first : first + MESSAGES_PER_BLOCK]),
-        )
-        for first in range(0, len(messages), MESSAGES_PER_BLOCK)
-    ]
+def decode_json_fast(messages: Sequence[bytes], joined: pa.BinaryArray | None, origin: Origin) -> Decoded:
+    """What ``decode_json`` makes of these messages (n,), ``joined`` if they can be; ``origin`` has one offset each, ascending."""
+    if len(messages) < FEWEST or joined is None or not 0 < joined.nbytes - 4 * len(joined) - 4 <= _MOST_BLOCK_BYTES:
+        return decode_json(messages, origin)
+    offsets = _as_array(origin.offsets)
+    left = np.arange(len(messages))
+    parts: list[Decoded] = []
+    poor = aside = 0
+    while len(left) - aside >= FEWEST and poor < _MOST_POOR_ROUNDS and aside < _MOST_ASIDE:
+        template = learn(messages[left[aside]])
+        if template is None:
+            aside += 1
+            continue
+        block = Block(joined if len(left) == len(messages) else joined.take(pa.array(left)))
+        sample = [messages[row] for row in left[aside::_MESSAGES_PER_GUESS].tolist()]
+        rows, events = _decode_alike(block, template, likely_lengths(template, sample), offsets[left], origin)
+        if not len(rows):
+            aside += 1
+            continue
+        parts.append(Decoded(events, offsets[left[rows]], ()))
+        poor += len(rows) * 32 < len(left)
+        left = np.delete(left, rows)
+    if len(left):
+        alone = Origin(origin.topic, origin.partition, offsets[left].tolist())
+        parts.append(decode_json([messages[row] for row in left.tolist()], alone))
     return merged(parts)
 
 
@@ -58,48 +69,13 @@ def merged(parts: Sequence[Decoded]) -> Decoded:
     return Decoded(events, offsets, tuple(letters))
 
 
-def _decode_block(messages: Sequence[bytes], lengths: np.ndarray, origin: Origin) -> Decoded:
-    if len(messages) < FEWEST or lengths.sum() > _MOST_BLOCK_BYTES:
-        return decode_json(messages, origin)
-    block, offsets = Block(messages, lengths), _as_array(origin.offsets)
-    left, poor = np.arange(len(messages)), 0
-    parts: list[Decoded] = []
-    aside: list[int] = []
-    while len(left) >= FEWEST and poor < _MOST_POOR_ROUNDS and len(aside) < _MOST_ASIDE:
-        template = learn(messages[left[0]])
-        rows = left[:0]
-        if template is not None:
-            rows, events = _decode_alike(block, template, left, offsets, origin)
-            poor += len(rows) * 32 < len(left)
-        if len(rows):
-            parts.append(Decoded(events, offsets[rows], ()))
-            left = _without(left, rows)
-        else:
-            aside.append(int(left[0]))
-            left = left[1:]
-    rest = sorted([*aside, *left.tolist()])
-    if rest:
-        alone = Origin(origin.topic, origin.partition, offsets[rest].tolist())
-        parts.append(decode_json([messages[row] for row in rest], alone))
-    return merged(parts)
-
-
-def _without(rows: np.ndarray, taken: np.ndarray) -> np.ndarray:
-    """The rows (n,), ascending, that are not among those taken."""
-    if len(rows) == len(taken):
-        return rows[:0]
-    kept = np.ones(int(rows[-1]) + 1, bool)
-    kept[taken] = False
-    left: np.ndarray = rows[kept[rows]]
-    return left
-
-
 def _decode_alike(
-    block: Block, template: Template, rows: np.ndarray, offsets: np.ndarray, origin: Origin
+    block: Block, template: Template, lengths: Sequence[int], offsets: np.ndarray, origin: Origin
 ) -> tuple[np.ndarray, pa.RecordBatch]:
-    """The rows that have the template and sound values, and their events."""
-    rows, spans = block.match(template, rows)
+    """The messages (m,) of the block that have the template and sound values, and their events; ``offsets`` (n,) of all."""
+    rows, spans = block.match(template, lengths)
     values, sound = _values(block, template, spans)
+    rows = np.arange(len(block)) if rows is None else rows
     if not sound.all():
         rows, spans = rows[sound], [(begin[sound], end[sound]) for begin, end in spans]
         values = {name: column[sound] for name, column in values.items()}

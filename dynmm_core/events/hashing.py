@@ -3,6 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
+from dynmm_core.events.byte_windows import windows
+
 _MULTIPLIER = np.uint64(0x9FB21C651E98DF25)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -24,13 +26,13 @@ def hash64(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
         raise TypeError(f"ids: {ids.type} is no string type")
     if ids.null_count:
         raise ValueError(f"ids: {ids.null_count} of {len(ids)} are null")
-    starts, lengths, words = _buffers(ids)
+    starts, lengths, data = _buffers(ids)
     hashes: np.ndarray = lengths.astype(np.uint64) * _MULTIPLIER
     rows: np.ndarray | None = None  # those that go on behind the words so far; None: all
     while len(starts):
-        word = words[starts]
+        word = windows(data, starts, _WORD).view("<u8")[:, 0]
         if int(lengths.min()) < _WORD:
-            word &= _TAIL_MASKS[np.minimum(lengths, _WORD)]
+            word = word & _TAIL_MASKS[np.minimum(lengths, _WORD)]
         mixed = _scramble(word)
         mixed ^= hashes if rows is None else hashes[rows]
         mixed *= _MULTIPLIER
@@ -49,19 +51,18 @@ def hash64(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def _buffers(ids: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per id its first byte and length (n,) int64; and the little-endian word that begins at each byte."""
+    """Per id its first byte and length (n,) int64; and the bytes, with a word's behind them."""
     _, offset_buffer, data_buffer = ids.buffers()
     if not len(ids) or offset_buffer is None:
         nothing = np.zeros(0, np.int64)
-        return nothing, nothing, np.zeros(0, np.uint64)
+        return nothing, nothing, np.zeros(0, np.uint8)
     width = np.int32 if pa.types.is_string(ids.type) else np.int64
     bounds = np.frombuffer(offset_buffer, width)[ids.offset : ids.offset + len(ids) + 1].astype(np.int64)
     first, last = int(bounds[0]), int(bounds[-1])
     data = np.zeros(last - first + _WORD, np.uint8)
     if data_buffer is not None:
         data[: last - first] = np.frombuffer(data_buffer, np.uint8)[first:last]
-    words: np.ndarray = np.ndarray((len(data) - _WORD + 1,), "<u8", buffer=data, strides=(1,))
-    return bounds[:-1] - first, np.diff(bounds), words
+    return bounds[:-1] - first, np.diff(bounds), data
 
 
 def _scramble(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 """The fixed text of a JSON message and the places of its values in it, learnt from one message."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -47,6 +49,20 @@ class Template:
     def controls(self) -> int:
         """Control characters in the fixed text; the values have none."""
         return sum(byte < 32 for literal in self.literals for byte in literal)
+
+
+def likely_lengths(template: Template, messages: Sequence[bytes]) -> list[int]:
+    """For each value the length that it seems to have most often in these messages, one of the template's at least."""
+    seen: list[Counter[int]] = [Counter() for _ in template.slots]
+    for message in messages:
+        begin = len(template.literals[0])
+        for lengths, literal in zip(seen, template.literals[1:], strict=True):
+            end = message.find(literal, begin)
+            if end < 0:
+                break
+            lengths[end - begin] += 1
+            begin = end + len(literal)
+    return [lengths.most_common(1)[0][0] for lengths in seen]
 
 
 def learn(message: bytes) -> Template | None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from dynmm_core.events.wire import ARROW_END
 from dynmm_core.windows.progress import ShardProgress
 
 MAX_CHUNK_BYTES = 512 * 1024
@@ -89,8 +90,6 @@ def digest_of(hashes: Iterable[bytes]) -> str:
 
 
 def _to_stream(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    payload: bytes = sink.getvalue().to_pybytes()
-    return payload
+    # What a stream writer writes, without its buffer that grows and is copied again and again.
+    batches = table.combine_chunks().to_batches()
+    return b"".join((table.schema.serialize(), *(batch.serialize() for batch in batches), ARROW_END))

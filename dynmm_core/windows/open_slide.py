@@ -59,10 +59,10 @@ class OpenSlide:
         times, hashes = np.concatenate(self._times), EventHashes.joined(self._hashes)
         item_ids, whole = pa.concat_arrays(self._item_ids), self._whole.joined()
         order = time_order(times, hashes)
-        first = first_of_each(times[order], hashes[order], lambda rows: whole.ranks(order[rows]))
-        if first is not None:
-            order = order[first]
         times, hashes = times[order], hashes[order]
+        first = first_of_each(times, hashes, lambda rows: whole.ranks(order[rows]))
+        if first is not None:
+            order, times, hashes = order[first], times[first], hashes[first]
         chosen = smallest(hashes.event, self._most)
         shipped = whole.take(order if chosen is None else order[chosen])
         return ClosedSlide(times, hashes, order, item_ids, shipped, self.rows - len(order))

@@ -20,6 +20,20 @@ _BLOCK_ROWS = 1 << 14  # work in blocks stays in the processor's cache, and asks
 _LAGS = ("rule_lags", "co_click_lags")
 
 
+def _none(kind: np.dtype) -> int:
+    """The number that stands for no item."""
+    return int(np.iinfo(kind).max)
+
+
+def _narrow(places: np.ndarray, items: int) -> np.ndarray:
+    """Places (n,) among so many items in as few bytes as leave a number for none."""
+    return places.astype(np.uint16 if items < 1 << 16 else np.uint32)
+
+
+def _lag_column(lag: int) -> str:
+    return f"lag_{lag}"
+
+
 @dataclass(frozen=True)
 class PairSettings:
     """How many places back in a user's sequence, and over less than which gap, an item counts as previous.
@@ -52,30 +66,49 @@ class PairSettings:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs as they were found, an integer (m,) each, uint32 where that holds them: previous item, item, kind, high bits first.
+    """Pairs as they are sent: a row for each event, with its item and the items before it that make a pair with it.
 
-    Items are places in ``items`` (d,) uint64, hashes in rising order. A pair that comes again comes again here: that is less to
-    send than sums are, and as much to know; who reads them sums.
+    ``item`` (n,) and ``previous`` (lags, n) are places in ``items`` (d,) uint64, hashes in rising order, in 16 bits where that
+    holds them; the highest number stands for no pair. ``rule`` (n,) uint8: how many of the nearest lags the rule reaches.
     """
 
     items: np.ndarray
-    keys: np.ndarray
+    item: np.ndarray
+    previous: np.ndarray
+    rule: np.ndarray
     settings: PairSettings
 
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self.previous != _none(self.previous.dtype)))
+
     def to_codes(self) -> pa.Table:
-        """The integers as they are sent, with the lags that their kinds stand for."""
+        """The numbers as they are sent, a column for each lag, with the settings that they were found by."""
         lags = {name: str(getattr(self.settings, name)).encode() for name in _LAGS}
-        return pa.table([pa.array(self.keys)], ["pair"]).replace_schema_metadata(lags)
+        columns = {"item": self.item, "rule": self.rule, **{_lag_column(lag): row for lag, row in enumerate(self.previous, 1)}}
+        return pa.table({name: pa.array(column) for name, column in columns.items()}).replace_schema_metadata(lags)
 
     @classmethod
     def from_codes(cls, items: np.ndarray, table: pa.Table) -> "Pairs":
         """Read what :meth:`to_codes` wrote, or any rows of it."""
-        lags = {name: int(table.schema.metadata[name.encode()]) for name in _LAGS}
-        return cls(items, table["pair"].to_numpy(), PairSettings(**lags))
+        settings = PairSettings(**{name: int(table.schema.metadata[name.encode()]) for name in _LAGS})
+        previous = np.stack([table[_lag_column(lag)].to_numpy() for lag in range(1, settings.co_click_lags + 1)])
+        return cls(items, table["item"].to_numpy(), previous, table["rule"].to_numpy(), settings)
 
     def to_table(self) -> pa.Table:
         """Each pair once with its summed weights, by (previous_item, item): a table of ``PAIR_SCHEMA``."""
-        return _sum_keys(np.sort(self.keys), self.items, self.settings)
+        return _sum_keys(np.sort(self._keys()), self.items, self.settings)
+
+    def _keys(self) -> np.ndarray:
+        """Every pair as one integer (m,): previous item, item, kind, from the highest bit down; uint32 where that holds them."""
+        item_bits, kind_bits = len(self.items).bit_length(), self.settings.kind_bits
+        wide = np.dtype(np.uint32 if 2 * item_bits + kind_bits <= 32 else np.int64)
+        item = self.item.astype(wide) << wide.type(kind_bits)
+        keys = [np.zeros(0, wide)]
+        for lag, previous in enumerate(self.previous, 1):
+            rows = np.flatnonzero(previous != _none(previous.dtype))
+            kind = (lag - 1) + self.settings.co_click_lags * (self.rule[rows] >= lag)
+            keys.append((previous[rows].astype(wide) << wide.type(item_bits + kind_bits)) | item[rows] | kind.astype(wide))
+        return np.concatenate(keys)
 
 
 @dataclass(frozen=True)
@@ -104,7 +137,18 @@ def find_pairs(
         slide_end_ms: exclusive; no later event lies before it, so that entries out of its reach are dropped.
     """
     rows = _in_sequence(tails, users, items, event_time_ms)
-    return Pairs(rows.items, _pair_keys(rows, settings), settings), _newest(rows, slide_end_ms, settings)
+    new = np.flatnonzero(rows.is_new)
+    begins = np.flatnonzero(np.concatenate(([True], rows.user[1:] != rows.user[:-1]))[: len(rows.user)])
+    depth = np.minimum(new - begins[rows.user[new]], settings.co_click_lags)
+    reach = _within(rows.time_ms, new, depth, settings.co_click_gap_ms)
+    item = _narrow(rows.item, len(rows.items))
+    own, none = item[new], _none(item.dtype)
+    previous = np.empty((settings.co_click_lags, len(new)), item.dtype)
+    for lag, column in enumerate(previous, 1):
+        item.take(new - lag, mode="clip", out=column)
+        column[(reach < lag) | (column == own)] = none
+    rule = _within(rows.time_ms, new, np.minimum(depth, settings.rule_lags), settings.rule_gap_ms)
+    return Pairs(rows.items, own, previous, rule, settings), _newest(rows, slide_end_ms, settings)
 
 
 def _in_sequence(tails: UserTails, users: Coded, items: Coded, event_time_ms: np.ndarray) -> _Sequences:
@@ -114,52 +158,18 @@ def _in_sequence(tails: UserTails, users: Coded, items: Coded, event_time_ms: np
     return _Sequences(users.distinct, items.distinct, users.codes[order], items.codes[order], time_ms, is_new)
 
 
-def _pair_keys(rows: _Sequences, settings: PairSettings) -> np.ndarray:
-    """Every pair with its kind as one integer (m,): previous item, item, kind, from the highest bit down."""
-    item_bits = len(rows.items).bit_length()
-    kind = np.dtype(np.uint32 if 2 * item_bits + settings.kind_bits <= 32 else np.int64)  # half the bytes to send
-    if not rows.is_new.any():
-        return np.zeros(0, kind)
-    second = (rows.item << settings.kind_bits).astype(kind)
-    first = second << kind.type(item_bits)
-    depth = _depth(rows)
-    since_ms = _since(rows, settings)
-    found = np.empty(settings.co_click_lags * int(np.count_nonzero(rows.is_new)), kind)
-    stop = 0
-    for start in range(0, len(second), _BLOCK_ROWS):
-        for lag in range(1, settings.co_click_lags + 1):
-            low, high = max(start, lag), min(start + _BLOCK_ROWS, len(second))
-            if low >= high:
-                break  # no row of this block has so many before it
-            here, before = slice(low, high), slice(low - lag, high - lag)
-            gap_ms = since_ms[here] - since_ms[before]
-            counts = gap_ms < settings.co_click_gap_ms
-            counts &= depth[here] >= lag
-            counts &= second[here] != second[before]
-            keys = first[before] + second[here]
-            keys += kind.type(lag - 1)
-            if lag <= settings.rule_lags:
-                keys += (gap_ms < settings.rule_gap_ms) * kind.type(settings.co_click_lags)
-            begin, stop = stop, stop + int(np.count_nonzero(counts))
-            np.compress(counts, keys, out=found[begin:stop])
-    return found[:stop]
-
-
-def _depth(rows: _Sequences) -> np.ndarray:
-    """How many rows of the same user lie before each row (n,), 255 at most; 0 for those that make no pairs with what was."""
-    places = np.arange(len(rows.user))
-    begins = np.flatnonzero(np.r_[True, rows.user[1:] != rows.user[:-1]])
-    depth = np.minimum(places - np.repeat(begins, np.diff(begins, append=len(places))), 255).astype(np.uint8)
-    depth[~rows.is_new] = 0
-    return depth
-
-
-def _since(rows: _Sequences, settings: PairSettings) -> np.ndarray:
-    """Times (n,) in ms since the earliest that a pair may reach; what lies before it has 0. In 32 bits where these are enough."""
-    floor_ms = rows.time_ms[rows.is_new].min() - settings.co_click_gap_ms
-    since_ms = np.maximum(rows.time_ms - floor_ms, 0)
-    found: np.ndarray = since_ms.astype(np.int32) if int(since_ms.max()) < 1 << 31 else since_ms
-    return found
+def _within(time_ms: np.ndarray, rows: np.ndarray, depth: np.ndarray, gap_ms: int) -> np.ndarray:
+    """How many (m,) uint8 of the ``depth`` (m,) places before each of the rows (m,) lie less than the gap before it."""
+    within = depth.astype(np.uint8)
+    # Times rise: where the far end lies within the gap, all do.
+    far = np.flatnonzero(time_ms[rows] - time_ms[rows - depth] >= gap_ms)
+    within[far] = 0
+    lag = 1
+    while len(far):
+        far = far[time_ms[rows[far]] - time_ms[rows[far] - lag] < gap_ms]
+        within[far] = lag
+        lag += 1
+    return within
 
 
 def _sum_keys(keys: np.ndarray, items: np.ndarray, settings: PairSettings) -> pa.Table:

@@ -62,9 +62,9 @@ class PartitionReader:
         self._cuts = sorted([*self._cuts, IdleCut(self._partition, offset, DRAINED_MS)], key=_by_place)
 
     def read(
-        self, values: Sequence[bytes | None], offsets: Sequence[int], timestamps_ms: Sequence[int] | None, next_offset: int
+        self, values: Sequence[bytes | None], offsets: Sequence[int], timestamps_ms: np.ndarray | None, next_offset: int
     ) -> list[Taken]:
-        """Take in the next messages: values, offsets and broker times (n,) each; the log is read up to ``next_offset``."""
+        """Take in the next messages: values, offsets and broker times (n,) int64 each; the log is read up to ``next_offset``."""
         taken = self._meet_cuts()
         first = 0
         while not self.finished and self.next_offset < next_offset:
@@ -85,14 +85,12 @@ class PartitionReader:
         return [self._intake.cut(through, self.next_offset)] if through > self.closed_through_ms and behind_point else []
 
     def _take(
-        self, values: Sequence[bytes | None], offsets: Sequence[int], timestamps_ms: Sequence[int] | None, place: int
+        self, values: Sequence[bytes | None], offsets: Sequence[int], timestamps_ms: np.ndarray | None, place: int
     ) -> list[Taken]:
         decoded = decode_messages(values, Origin(self._topic, self._partition, offsets))
-        ingested_ms = None
-        if timestamps_ms is not None:
-            ingested_ms, places = np.asarray(timestamps_ms, np.int64), _array(offsets)
-            if not np.array_equal(places, decoded.offsets):
-                ingested_ms = ingested_ms[np.searchsorted(places, decoded.offsets)]
+        ingested_ms, places = timestamps_ms, _array(offsets)
+        if ingested_ms is not None and not np.array_equal(places, decoded.offsets):
+            ingested_ms = ingested_ms[np.searchsorted(places, decoded.offsets)]
         if place <= self._point.offset:
             self._intake.remember(decoded, ingested_ms)
             return []

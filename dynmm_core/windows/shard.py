@@ -77,14 +77,15 @@ class ShardWindow:
             ValueError: an event's slide was sent already; its partition's clock overtook it.
         """
         hashes = hashes or EventHashes.of(events)
-        slides = events.column("event_time_ms").to_numpy() // self._slide_ms
-        first, last = int(slides.min()), int(slides.max())
+        times = events.column("event_time_ms").to_numpy()
+        first, last = int(times.min()) // self._slide_ms, int(times.max()) // self._slide_ms
         if (first + 1) * self._slide_ms <= self._closed_through_ms:
             raise ValueError(f"{self.shard}: an event of slide {first * self._slide_ms} came after it was closed")
         self._pending += events.num_rows
         if first == last:
             self._slide(first).add(events, hashes)
             return
+        slides = times // self._slide_ms
         if (slides[1:] < slides[:-1]).any():
             order = np.argsort(slides, kind="stable")
             events, hashes, slides = events.take(pa.array(order)), hashes[order], slides[order]

@@ -3,8 +3,10 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import compress
 from operator import itemgetter
 
+import numpy as np
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -104,20 +106,25 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
         self._consumer = open_consumer(self._settings, self._ahead.members, on_error=self._process.note_client_error)
         self._consumer.assign([TopicPartition(self._settings.interactions, self._partition, self._reader.next_offset)])
 
-    def _consume(self) -> list[Message]:
+    def _consume(self, most: int) -> tuple[list[Message], np.ndarray | None]:
+        """Messages (n,) that are there, and the broker's time (n,) of each, if events need such."""
         assert self._consumer is not None
-        found: list[Message] = self._consumer.consume(min(self._call_messages, self._pace.batch_size), timeout=0)
-        failed = any(map(Message.error, found))  # mapped, not looped over: this is done for every message there is
+        found: list[Message] = self._consumer.consume(min(self._call_messages, most), timeout=0)
+        # Mapped, not looped over: this is done for every message there is.
+        times = None
+        if self._process.needs_timestamps:
+            times = np.fromiter(map(_MILLISECONDS, map(Message.timestamp, found)), np.int64, len(found))
+        # What tells an error has no time, so that the times say whether there may be one.
+        failed = (times is None or bool((times < 0).any())) and any(map(Message.error, found))
         if failed:
-            for message in found:
-                if message.error() is None:
-                    continue
+            sound = [message.error() is None for message in found]
+            for message in compress(found, np.logical_not(sound)):
                 self._note_error(message)
-            found = [message for message in found if message.error() is None]
+            found, times = list(compress(found, sound)), None if times is None else times[sound]
         if found:
             self._at_end = self._at_end and failed
             self._silent_since = time.monotonic()
-        return found
+        return found, times
 
     def _note_error(self, message: Message) -> None:
         error = message.error()
@@ -137,23 +144,27 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
         """What is there by now, up to a batch; small calls to the client are the fast ones, large batches the cheap ones."""
         values: list[bytes | None] = []
         places: list[range] = []
-        times: list[int] = []
+        times: list[np.ndarray] = []
         size = 0
-        while len(values) < self._pace.batch_size and size < _BATCH_BYTES and (messages := self._consume()):
+        most = self._pace.batch_size
+        while len(values) < most and size < _BATCH_BYTES:
+            messages, stamped = self._consume(most - len(values))
+            if not messages:
+                break
             values += map(Message.value, messages)
+            if stamped is not None:
+                times.append(stamped)
             # A message may hold one event or thousands: what a call brings is judged by what the last one brought.
             largest = max(len(messages[0]), len(messages[-1]), 1)
             size += largest * len(messages)
             self._call_messages = max(1, min(_CALL_MESSAGES, _BATCH_BYTES // largest))
             places += _offsets(messages)
-            if self._process.needs_timestamps:
-                times += map(_MILLISECONDS, map(Message.timestamp, messages))
         if not values:
             return []
         first, behind = places[0].start, places[-1].stop
         whole = behind - first == len(values)
         offsets = range(first, behind) if whole else [offset for stretch in places for offset in stretch]
-        return self._reader.read(values, offsets, times or None, behind)
+        return self._reader.read(values, offsets, np.concatenate(times) if times else None, behind)
 
     def _silence(self) -> list[Taken]:
         """Nothing has come: behind the last message there may still be an end or a recorded cut; or the partition is idle."""

@@ -114,7 +114,8 @@ def read_through(log: FaultyLog, case: Case, batch: int) -> tuple[list[Slide], l
         for first in [*range(0, len(messages), batch), len(messages)]:
             piece = messages[first : first + batch]
             offsets = range(first, first + len(piece))
-            for taken in reader.read([m.value for m in piece], offsets, [m.timestamp_ms for m in piece], first + len(piece)):
+            times = np.array([m.timestamp_ms for m in piece], np.int64)
+            for taken in reader.read([m.value for m in piece], offsets, times, offsets.stop):
                 if taken.events is not None:
                     for bucket, *events in split_by_bucket(taken.events, taken.hashes):
                         shards[bucket].add(*events)

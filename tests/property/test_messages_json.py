@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynmm_core.events import fast_json
+from dynmm_core.events import messages as messages_module
 from dynmm_core.events.decode import decode_json
 from dynmm_core.events.letters import Origin
 from dynmm_core.events.messages import decode_messages
@@ -95,12 +96,12 @@ def assert_same(messages: list[bytes], first: int) -> None:
 def test_json_messages_become_what_the_plain_decoder_makes_of_them(
     messages: list[bytes], first: int, few: int, block: int
 ) -> None:
-    before = fast_json.FEWEST, fast_json.MESSAGES_PER_BLOCK
+    before = fast_json.FEWEST, messages_module.MESSAGES_PER_BLOCK
     try:
-        fast_json.FEWEST, fast_json.MESSAGES_PER_BLOCK = few, block
+        fast_json.FEWEST, messages_module.MESSAGES_PER_BLOCK = few, block
         assert_same(messages, first)
     finally:
-        fast_json.FEWEST, fast_json.MESSAGES_PER_BLOCK = before
+        fast_json.FEWEST, messages_module.MESSAGES_PER_BLOCK = before
 
 
 numbers = st.from_regex(r"[0-9]{1,3}(\.[0-9]{0,2})?", fullmatch=True) | st.text("0123456789.", max_size=18)
@@ -150,3 +151,18 @@ def test_plain_messages_are_not_left_to_the_plain_decoder(monkeypatch: object) -
     decoded = decode_messages(messages, Origin("t", 0, range(100)))
     assert (decoded.events.num_rows, left, [letter.offset for letter in decoded.bad]) == (99, [1], [3])
     assert decoded.events.column("event").type == pa.string()
+
+
+def test_values_of_any_length_are_found_without_the_plain_decoder(monkeypatch: object) -> None:
+    rng = random.Random(0)
+    lengths = [1, 2, 7, 8, 9, 31, 32, 33, 255, 256, 257, 900, 1024]
+    rows = [{"user_id": "u" * rng.choice(lengths), "item_id": "é" * -(-rng.choice(lengths) // 2)} for _ in range(300)]
+    messages = [orjson.dumps({"event_id": f"e{row}", **rows[row], "event_time_ms": 10 ** (row % 13)}) for row in range(300)]
+    assert_same(messages, 0)
+
+    def refused(rest: list[bytes], origin: Origin) -> object:
+        raise AssertionError(f"{len(rest)} messages were left")
+
+    monkeypatch.setattr(fast_json, "decode_json", refused)  # type: ignore[attr-defined]
+    found = decode_messages(messages, Origin("t", 0, range(300))).events
+    assert found["user_id"].to_pylist() == [row["user_id"] for row in rows]

@@ -28,11 +28,13 @@ from dynmm_core.windows.buckets import buckets_of
 from dynmm_core.windows.clock import DRAINED_MS
 from dynmm_core.windows.hashes import EventHashes
 from dynmm_core.windows.messages import Chunk, ShardState
+from dynmm_core.windows.pairs import Pairs
 from dynmm_core.windows.seen import RecentIds
 from dynmm_core.windows.shard import ShardWindow
 from dynmm_core.windows.tails import UserTails
 from flows.live.config import StreamSettings
 
+_NO_ITEMS = np.zeros(0, np.uint64)
 MODEL = Model(
     dict(zip(READ_TERMS, (1e-6, 4e-7, 1e-3), strict=True)),
     dict(zip(CLOSE_TERMS, (2e-2, 1e-7, 3e-7, 4e-8, 2e-8), strict=True)),
@@ -108,7 +110,7 @@ def held_by(load: Load) -> dict[str, float]:
         found["items"] += len({*tails.item_hash.tolist(), *chain(*active)})
         found["users"] += len(tails.user_hash)
         found["entries"] += len(tails.item_hash)
-        found["pairs"] += sum(table.num_rows for kind, table in tables if kind == "pairs")
+        found["pairs"] += sum(len(Pairs.from_codes(_NO_ITEMS, table)) for kind, table in tables if kind == "pairs")
     return found
 
 

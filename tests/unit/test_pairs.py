@@ -75,6 +75,17 @@ def test_items_whose_hashes_differ_in_their_last_bits_alone_stay_apart_when_merg
     assert twice["co_click"].to_numpy().tolist() == (2 * table["co_click"].to_numpy()).tolist()
 
 
+@pytest.mark.parametrize(("items", "bits"), [((1 << 16) - 1, 16), (1 << 16, 32)])
+def test_the_highest_number_is_no_item_however_many_there_are(items: int, bits: int) -> None:
+    hashes = np.arange(items, dtype=np.uint64)
+    users, times = hashes // np.uint64(2), np.full(items, END_MS - 1)
+    found, _ = pairs_of(UserTails.empty(), users, hashes, times, END_MS, PairSettings())
+    assert (found.previous.dtype.itemsize * 8, len(found)) == (bits, items // 2)
+    table = found.to_table()
+    assert table["previous_item"].to_pylist() == list(range(0, items - 1, 2))
+    assert table["item"].to_pylist() == list(range(1, items, 2))
+
+
 def test_a_user_with_ten_items_takes_169_bytes() -> None:
     users = np.repeat(np.arange(100, dtype=np.uint64), 10)
     _, tails = pairs_of(UserTails.empty(), users, users, np.full(1000, END_MS - 1), END_MS, PairSettings())
