@@ -29,7 +29,7 @@ def _row(streams: Sequence[Judged], signal: str, detector: str) -> dict[str, Any
     delays = [delay for score in scores for delay in score.delays_ms]
     return {
         "stream": streams[0].name, "signal": signal, "detector": detector, "seeds": len(streams),
-        "drifts": len(delays), "delays_hours": [None if delay is None else delay / HOUR_MS for delay in delays],
+        "drifts": len(delays), "delays_hours": [None if delay is None else round(delay / HOUR_MS, 3) for delay in delays],
         "false_alarms": sum(score.false_alarms for score in scores), "slides": sum(one.slides for one in streams),
     }  # fmt: skip
 
