@@ -36,8 +36,8 @@ class Stream:
     def __init__(self, settings: StreamSettings, folder: Path, exchanged: bool) -> None:
         folder.mkdir()
         self._settings, self._exchanged = settings, exchanged
-        self._process, recovery = FlowProcess(), RecoveryFolder(folder)
-        self._buckets = {key: SummarizeLogic(self._open, self._process, recovery.keep) for key in BUCKET_KEYS}
+        self._process, self._recovery = FlowProcess(), RecoveryFolder(folder)
+        self._buckets = {key: SummarizeLogic(self._open, self._process, self._recovery.keep) for key in BUCKET_KEYS}
         self._summaries = (folder / "summaries").open("wb")
         self.close_seconds = self.exchange_seconds = 0.0
         self.slides = 0
@@ -50,6 +50,7 @@ class Stream:
         ]
         if self._process.failure is not None:
             raise self._process.failure
+        self._recovery.settle()
         for message in messages:
             write_sent(self._summaries, record_of(message, self._settings.slide_ms, 0))
         closed = {message.slide_end_ms for message in messages if isinstance(message, Chunk)}

@@ -37,18 +37,19 @@ class FileStream:
     """The dataflow's steps without the engine: buckets of one partition; summaries to a file, state to a folder."""
 
     def __init__(self, folder: Path) -> None:
-        recovery, self._process = RecoveryFolder(folder / "recovery"), FlowProcess()
-        self._buckets = {shard: SummarizeLogic(self._open, self._process, recovery.keep) for shard in BUCKET_KEYS}
+        self._recovery, self._process = RecoveryFolder(folder / "recovery"), FlowProcess()
+        self._buckets = {shard: SummarizeLogic(self._open, self._process, self._recovery.keep) for shard in BUCKET_KEYS}
         self._summaries = (folder / "summaries").open("wb")
 
     def take(self, taken: Taken) -> None:
         """Events to their buckets; the slides that close to the file."""
-        for shard, item in route_buckets(ReadItem(0, taken)):
-            messages, _ = self._buckets[shard].on_batch([item])
-            for message in messages:
-                write_sent(self._summaries, record_of(message, SETTINGS.slide_ms, 0))
+        routed = route_buckets(ReadItem(0, taken))
+        messages = [message for shard, item in routed for message in self._buckets[shard].on_batch([item])[0]]
         if self._process.failure is not None:
             raise self._process.failure
+        self._recovery.settle()
+        for message in messages:
+            write_sent(self._summaries, record_of(message, SETTINGS.slide_ms, 0))
 
     def close(self) -> None:
         """Every slide is sent."""

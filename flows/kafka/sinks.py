@@ -116,8 +116,11 @@ class TopicWriter:
 
 
 class _TopicPart(StatelessSinkPartition[Any]):
-    def __init__(self, writer: Callable[[], TopicWriter], to_record: Callable[[Any], Record], process: LiveProcess) -> None:
-        self._open, self._to_record = writer, to_record
+    def __init__(
+        self, writer: Callable[[], TopicWriter], to_record: Callable[[Any], Record], process: LiveProcess,
+        settle: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._open, self._to_record, self._settle = writer, to_record, settle
         self._writer: TopicWriter | None = None
         self._step = process.guarded(self._write)
 
@@ -133,6 +136,7 @@ class _TopicPart(StatelessSinkPartition[Any]):
             self._writer = self._open()
         for _, item in items:
             if isinstance(item, EndMarker):
+                self._settle()
                 crash_point("before-end-marker", self._writer.flush)
             self._writer.write(self._to_record(item))
             if isinstance(item, Chunk):
@@ -141,11 +145,21 @@ class _TopicPart(StatelessSinkPartition[Any]):
 
 
 class TopicSink(DynamicSink[Any]):
-    """Keyed items to a topic, made records by ``to_record``; what a bucket sends stays in its order."""
+    """Keyed items to a topic, made records by ``to_record``; what a bucket sends stays in its order.
 
-    def __init__(self, settings: KafkaSettings, topic: str, to_record: Callable[[Any], Record], process: LiveProcess) -> None:
+    ``settle`` is called before an end marker is sent: it puts on disk what the marker names.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, topic: str, to_record: Callable[[Any], Record], process: LiveProcess,
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._settings, self._topic, self._to_record, self._process = settings, topic, to_record, process
+        self._settle = settle
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _TopicPart:
         """The part of one worker; it reaches for the broker with its first item."""
-        return _TopicPart(lambda: TopicWriter(self._settings, self._topic, self._process), self._to_record, self._process)
+        return _TopicPart(self._open, self._to_record, self._process, self._settle)
+
+    def _open(self) -> TopicWriter:
+        return TopicWriter(self._settings, self._topic, self._process)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -62,12 +62,17 @@ class Announcer:
 
 
 class LiveAdapt(Adapt):
-    """Adapt whose versions name the offsets behind them, and are announced. The engine is opened with the first message."""
+    """Adapt whose versions name the offsets behind them, and are announced. The engine is opened with the first message.
 
-    def __init__(self, config: LiveConfig, plan: FlowPlan, assembler: SlideAssembler, process: LiveProcess) -> None:
+    ``settle`` puts on disk what end markers name: a version may tell of it.
+    """
+
+    def __init__(
+        self, config: LiveConfig, plan: FlowPlan, assembler: SlideAssembler, process: LiveProcess, settle: Callable[[], None]
+    ) -> None:
         assert config.adapt is not None
         super().__init__(config.engine, config.adapt, assembler, process, lambda: process.note_version)
-        self._topic_ids, self._live = plan.topic_ids, process
+        self._topic_ids, self._live, self._settle = plan.topic_ids, process, settle
         self._positions = None if plan.summaries is None else MarkerPositions(plan.summaries.offsets)
         self._announcer = Announcer(config, process)
         self._waiting: deque[tuple[Slide, int]] = deque()  # with the moment at which it closed, ms UTC
@@ -82,6 +87,7 @@ class LiveAdapt(Adapt):
         Where the process is to stop, slides that were not begun are left: they are read again.
         """
         self.open()
+        self._settle()
         try:
             for item in items:
                 self._note_position(item)

@@ -38,21 +38,24 @@ def build(config: LiveConfig, plan: FlowPlan, process: LiveProcess) -> Dataflow:
         _add_adapt(summaries, config, plan, plan.summaries.progress, process)
         return flow
     assert plan.interactions is not None
-    messages = _add_summarize(flow, config, plan.interactions, process)
+    folder = RecoveryFolder(config.recovery)
+    messages = _add_summarize(flow, config, plan.interactions, folder, process)
     if config.kind == "summarize":
         to_record = partial(_summary_record, slide_ms=config.stream.slide_ms, partitions=plan.summaries_partitions)
-        op.output("write_summaries", messages, TopicSink(config.kafka, config.kafka.summaries, to_record, process))
+        sink = TopicSink(config.kafka, config.kafka.summaries, to_record, process, folder.settle)
+        op.output("write_summaries", messages, sink)
         return flow
     keyed: KeyedStream[SummaryItem] = op.map("key_adapt", messages, key_adapt)
-    _add_adapt(keyed, config, plan, plan.interactions.progress, process)
+    _add_adapt(keyed, config, plan, plan.interactions.progress, process, folder.settle)
     return flow
 
 
-def _add_summarize(flow: Dataflow, config: LiveConfig, plan: ReadPlan, process: LiveProcess) -> KeyedStream[SlideMessage]:
+def _add_summarize(
+    flow: Dataflow, config: LiveConfig, plan: ReadPlan, folder: RecoveryFolder, process: LiveProcess
+) -> KeyedStream[SlideMessage]:  # fmt: skip
     pace = ReadPace(config.batch_size, config.stream.idle_after_ms)
     source = InteractionsSource(config.kafka, plan, config.stream.reading, pace, process)
     read: Stream[ReadItem] = op.input("read_interactions", flow, source)
-    folder = RecoveryFolder(config.recovery)
     return add_summarize(read, _windows(config, plan, folder), process, folder.keep)
 
 
@@ -75,12 +78,13 @@ def _windows(config: LiveConfig, plan: ReadPlan, folder: RecoveryFolder) -> Call
 
 
 def _add_adapt(
-    summaries: KeyedStream[SummaryItem], config: LiveConfig, plan: FlowPlan, resumed: RunProgress | None, process: LiveProcess
-) -> None:
+    summaries: KeyedStream[SummaryItem], config: LiveConfig, plan: FlowPlan, resumed: RunProgress | None, process: LiveProcess,
+    settle: Callable[[], None] = lambda: None,
+) -> None:  # fmt: skip
     assembler = SlideAssembler(
         config.stream.run, BUCKET_KEYS, config.stream.slide_ms, config.stream.max_train_events, resumed
     )  # fmt: skip
-    add_adapt(summaries, LiveAdapt(config, plan, assembler, process), process)
+    add_adapt(summaries, LiveAdapt(config, plan, assembler, process, settle), process)
 
 
 def _summary_record(message: SlideMessage, slide_ms: int, partitions: int) -> Record:

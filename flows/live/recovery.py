@@ -5,12 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dynmm_core.crash_points import crash_point
 from dynmm_core.errors import UserError
 from dynmm_core.store.durable import sync, write_whole
 from dynmm_core.windows.messages import ShardState, hash_of
+from flows.live.state_files import StateFiles
 
-KEPT_SLIDES = 64  # of every bucket: how far back a run can be resumed or rolled back
 _FACTS = "run.json"
 
 
@@ -19,6 +18,7 @@ class RecoveryFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._states = StateFiles(path / "tails")
 
     def begin(self, facts: dict[str, Any]) -> dict[str, Any]:
         """Record what the run is begun with, or return what it was begun with; whoever comes first decides.
@@ -58,16 +58,16 @@ class RecoveryFolder:
         return dict(json.loads((self.path / _FACTS).read_text())["topic_ids"]) if self.begun else {}
 
     def keep(self, state: ShardState) -> None:
-        """Write a bucket's state; it is on disk when this returns. The oldest goes."""
-        folder = self.path / "tails" / state.shard
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / _name(state.slide_end_ms, state.digest)
-        if not target.is_file():
-            write_whole(target, state.payload)
-            sync(folder)
-        for old in sorted(file for file in folder.iterdir() if not file.name.startswith("."))[:-KEPT_SLIDES]:
-            old.unlink(missing_ok=True)
-        crash_point("after-tails-file")
+        """Take in a bucket's state, which must be settled before anybody is told of it."""
+        self._states.keep(state)
+
+    def settle(self) -> None:
+        """Write the states taken in; they are on disk when this returns.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        self._states.settle()
 
     def load(self, shard: str, digest: str) -> bytes:
         """Read the state of that hash.
@@ -75,19 +75,15 @@ class RecoveryFolder:
         Raises:
             UserError: it is not there, or damaged.
         """
-        found = next((self.path / "tails" / shard).glob(f"*-{digest}"), None)
+        found = self._states.find(shard, digest)
         if found is None:
             raise UserError(
                 f"recovery: {self.path} has no state {digest[:12]} of {shard}; bring the folder back,"
                 " or begin another run with --run NAME and --recovery FOLDER"
             )
-        payload = found.read_bytes()
+        path, payload = found
         if hash_of(payload).hex() != digest:
             raise UserError(
-                f"recovery: {found} is not what it was written as; bring it back, or begin another run with --run NAME"
+                f"recovery: {path} is not what it was written as; bring it back, or begin another run with --run NAME"
             )
         return payload
-
-
-def _name(slide_end_ms: int, digest: str) -> str:
-    return f"{slide_end_ms:020}-{digest}"

@@ -14,7 +14,7 @@ KILLED = -9
 
 
 @pytest.mark.parametrize("times", TIMES)
-@pytest.mark.parametrize("point", ["between-chunks:40", "before-end-marker:25", "after-tails-file:30"])
+@pytest.mark.parametrize("point", ["between-chunks:40", "before-end-marker:25", "after-tails-file:4"])
 def test_summarize_killed_at_a_point_sends_the_same_slides(
     undisturbed: Undisturbed, tmp_path: Path, point: str, times: int
 ) -> None:  # fmt: skip
@@ -61,7 +61,7 @@ def test_adapt_killed_while_it_recovers_commits_the_same_versions(undisturbed: U
 def test_both_in_one_killed_twice_commit_the_same_versions(undisturbed: Undisturbed, tmp_path: Path) -> None:
     run = undisturbed.live.beside(tmp_path)
     run.flow("all", "--drain", status=KILLED, DYNMM_CRASH_AT="after-store-commit:4")
-    run.flow("all", "--drain", status=KILLED, DYNMM_CRASH_AT="after-tails-file:70")
+    run.flow("all", "--drain", status=KILLED, DYNMM_CRASH_AT="after-tails-file:4")
     run.flow("all", "--drain")
     assert run.versions() == undisturbed.versions
 

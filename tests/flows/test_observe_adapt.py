@@ -103,7 +103,7 @@ def adapt(
         adapt=AdaptSettings(bundle=tmp_path, run_dir=tmp_path, config_hash="test", slide_ms=SLIDE_MS),
         engine="engine_of_a_test:open_engine",
     )  # fmt: skip
-    return LiveAdapt(config, FlowPlan(), Assembler(), process)  # type: ignore[arg-type]
+    return LiveAdapt(config, FlowPlan(), Assembler(), process, lambda: None)  # type: ignore[arg-type]
 
 
 def item(*slides: int, ago_s: float = 0) -> SummaryItem:
