@@ -14,12 +14,18 @@ _VERSION_AGE_UNIT_MS = 300_000
 class OnlineHead(nn.Module):
     """S(u, i) = Σ_f F_f(u, i) · (w_f + (U B)_f) + MLP([F, U]), whose second part is zero at first.
 
+    The age of the version, the last of U, counts for no more than ``greatest_age``, the greatest that the head has learned from:
+    when versions come late, weights that were learned over an hour would be drawn out over a day.
+
     Args:
         features: width f of a candidate's features; state: width s of the request's.
     """
 
+    greatest_age: Tensor
+
     def __init__(self, features: int, state: int, hidden: int = HIDDEN) -> None:
         super().__init__()
+        self.register_buffer("greatest_age", torch.zeros(()))
         self.weight = nn.Parameter(torch.zeros(features))
         self.by_state = nn.Parameter(torch.zeros(state, features))
         self.w1 = nn.Linear(features + state, hidden)
@@ -38,8 +44,13 @@ class OnlineHead(nn.Module):
         """The weights of the linear part."""
         return [self.weight, self.by_state]
 
+    def meet(self, state: Tensor) -> None:
+        """Take note of the ages in ``state`` (n, s), which are going to be learned from."""
+        self.greatest_age.copy_(torch.maximum(self.greatest_age, state[:, -1].amax()))
+
     def forward(self, features: Tensor, state: Tensor) -> Tensor:
         """Return the scores (n, c) of candidates ``features`` (n, c, f) of requests in ``state`` (n, s)."""
+        state = torch.cat([state[:, :-1], torch.minimum(state[:, -1:], self.greatest_age)], dim=1)
         weight = self.weight + state @ self.by_state
         linear = torch.bmm(features, weight[:, :, None]).squeeze(2)
         of_features, of_state = self.w1.weight[:, : features.shape[2]], self.w1.weight[:, features.shape[2] :]

@@ -116,6 +116,8 @@ class HeadTrainer:
         losses = None if held is None else self._losses(held)
         generator = torch_generator(self.seed, slide_end_ms, "head")
         batch = HeadExamples.joined([examples, *self._rehearsed(generator)])
+        for head in (self.head, self.serving):
+            head.meet(batch.state)
         taken = [self._step(batch) for _ in range(self.settings.steps(len(examples)))]
         accepted = all_finite(taken, self.head)
         accepted = accepted and is_sound(self.head, weights, self.settings.max_step_rms if self.settings.guard else float("inf"))

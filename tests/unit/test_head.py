@@ -52,6 +52,25 @@ def test_it_learns_weights_that_depend_on_the_state() -> None:
     assert weight[1] > learner.head.weight[1] + 0.2 > learner.head.by_state[0, 2] + 0.2
 
 
+def test_a_version_older_than_any_that_was_learned_from_counts_as_the_oldest_of_those() -> None:
+    learner, data = trainer(), examples(200)
+    data.state[:, -1] = torch.rand(200, generator=torch_generator(0, 0, "ages"))
+    for slide in range(5):
+        assert learner.learn(data, slide)
+    features, oldest = data.features.float()[:1], float(data.state[:, -1].max())
+    scores = {}
+    for age in (0.5 * oldest, oldest, 2.0 * oldest):
+        state = data.state[:1].clone()
+        state[:, -1] = age
+        with torch.no_grad():
+            scores[age] = learner.serving(features, state)
+    assert torch.equal(scores[2.0 * oldest], scores[oldest])
+    assert not torch.equal(scores[0.5 * oldest], scores[oldest])
+    again = trainer()
+    again.from_bytes(learner.to_bytes())
+    assert again.serving.greatest_age == learner.serving.greatest_age == pytest.approx(oldest)
+
+
 def test_the_same_seed_and_slides_give_the_same_bytes_whatever_came_between() -> None:
     whole, first = trainer(), trainer()
     for slide in range(6):
