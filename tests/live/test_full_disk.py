@@ -13,6 +13,7 @@ TOLD = "no space left; free space and start again, nothing is lost"
 
 
 def test_a_full_recovery_folder(calm: Calm, open_run: Open, small_disk: Path) -> None:
+    resize(small_disk, "24k")
     run = open_run(calm.messages, recovery=str(small_disk / "recovery"))
     assert TOLD in run.flow("summarize", "--drain", status=2)["stderr"]
     assert len(run.summaries()) < len(calm.summaries)
