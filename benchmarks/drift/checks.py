@@ -42,7 +42,7 @@ def check_equivalence(blocks: Blocks, asked: Equivalence) -> Check:
     outside = abs(gain.value) > margin and high - low <= 2.0 * margin
     what = f"freshness gain {gain.value:+.2%} of static, 90 % interval {low:+.2%} to {high:+.2%}, on {blocks.events:,} events"
     if beyond or outside:
-        verdict, told = "fails", f"{what}: outside ±{margin:.1%}, which is a leak"
+        verdict, told = "fails", f"{what}: outside ±{margin:.1%}: a leak, or age itself costs"
     elif blocks.events < asked.events:
         verdict, told = "inconclusive", f"{what}: fewer than the {asked.events:,} that the test takes"
     elif -margin < low and high < margin:

@@ -24,7 +24,7 @@ def blocks_of(gains: list[float], n: int = 10_000, static: float = 0.2) -> Block
     [
         ([0.004, 0.006, 0.005, 0.005], 40_000, "holds", "within ±2.0%"),
         ([-0.019, -0.018, -0.018, -0.019], 40_000, "holds", "within ±2.0%"),
-        ([0.03, 0.031, 0.029, 0.03], 40_000, "fails", "outside ±2.0%, which is a leak"),
+        ([0.03, 0.031, 0.029, 0.03], 40_000, "fails", "outside ±2.0%: a leak"),
         ([-0.03, -0.031, -0.029, -0.03], 40_000, "fails", "outside"),
         ([0.0205, 0.0235, 0.0195, 0.0185], 40_000, "fails", "outside"),  # reaches in, and the figure itself lies outside
         ([0.01, 0.03, -0.01, 0.03], 40_000, "inconclusive", "too wide"),
