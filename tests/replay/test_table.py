@@ -3,7 +3,7 @@
 from dynmm_core.metrics.ranking import METRICS
 from replay.like import Likeness
 from replay.results import Ratio
-from replay.table import HEADERS, accounting_line, drift_line, likeness_line, ratio_line, recall_line, run_line, table_rows
+from replay.table import HEADERS, accounting_line, alarms_line, likeness_line, ratio_line, recall_line, run_line, table_rows
 
 
 def test_a_row_shows_percent_and_mean_staleness() -> None:
@@ -29,12 +29,12 @@ def test_recall_stands_in_a_sentence_where_it_is_known() -> None:
 def test_suspected_drift_stands_in_a_sentence_where_somebody_looked() -> None:
     alarm = {"slide_end_ms": 1_507_226_400_000, "detector": "adwin", "signal": "ndcg", "value": 0.18, "expected": 0.31}
     sentence = "by adwin on ndcg in the slide to 2017-10-05T18:00:00Z, 0.180 where 0.310 was expected"
-    assert drift_line({"drift_alarms": [alarm, {**alarm, "detector": "kswin"}]}) == (
+    assert alarms_line({"drift_alarms": [alarm, {**alarm, "detector": "kswin"}]}) == (
         f"drift suspected: 2 alarms, the first {sentence}"
     )
-    assert drift_line({"drift_alarms": [alarm]}) == f"drift suspected: one alarm {sentence}"
-    assert drift_line({"drift_alarms": []}) == "no drift suspected"
-    assert drift_line({}) is None
+    assert alarms_line({"drift_alarms": [alarm]}) == f"drift suspected: one alarm {sentence}"
+    assert alarms_line({"drift_alarms": []}) == "no drift suspected"
+    assert alarms_line({}) is None
 
 
 def test_the_interval_names_its_blocks() -> None:
