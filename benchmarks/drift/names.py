@@ -1,4 +1,10 @@
 """The models and presets that the benchmark speaks of by name."""
 
-ADAPTED, DAY_OLD, STATIC, ORACLE = "adapted", "adapted_day_old", "static", "oracle"
+from dynmm_core.adapt.loop_settings import DAY_OLD_MODEL as DAY_OLD
+from replay.drift_figures import STATIC
+from replay.oracle import ORACLE
+from replay.results import ADAPTED
+
 NULL = "null"
+
+__all__ = ["ADAPTED", "DAY_OLD", "NULL", "ORACLE", "STATIC"]
