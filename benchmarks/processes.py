@@ -1,14 +1,25 @@
 """The commands that a user types, each in a process of its own, and what one of them cost."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dynmm_core.errors import UserError
+
+# A process of its own between us and the command: the kernel counts a child's peak from its parent's, and this parent is small;
+# and what runs beside the command is no child of this one.
+_MEASURE = """
+import json, resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([code, used.ru_utime + used.ru_stime, used.ru_maxrss]))
+"""
 
 
 @dataclass(frozen=True)
@@ -37,20 +48,21 @@ def run_dynmm(words: Sequence[str], log: Path | None = None, threads: int | None
     environment = {**os.environ, **({} if threads is None else {"OMP_NUM_THREADS": str(threads)})}
     command = [sys.executable, "-m", "dynmm_core.cli", *words, "--json"]
     begun = time.monotonic()
-    if log is None:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-    else:
-        with log.open("wb") as messages:
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=messages, env=environment)
-    # The kernel's figures for this child alone: those for all children mix what runs beside it.
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    with nullcontext() if log is None else log.open("wb") as messages:
+        measured = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _MEASURE, *command],
+            stdout=subprocess.PIPE,
+            stderr=messages,
+            env=environment,
+            check=True,
+        )
+    code, spent, peak_kb = json.loads(measured.stdout)
+    seconds = time.monotonic() - begun
+    if code:
         told = "its message stands above" if log is None else _last_line(log)
-        error = UserError if process.returncode == UserError.exit_code else RuntimeError
-        raise error(f"dynmm {' '.join(words)}: exit {process.returncode}; {told}")
-    spent = used.ru_utime + used.ru_stime
-    return Cost(round(time.monotonic() - begun, 1), round(spent, 1), round(used.ru_maxrss / 1024, 1))
+        error = UserError if code == UserError.exit_code else RuntimeError
+        raise error(f"dynmm {' '.join(words)}: exit {code}; {told}")
+    return Cost(round(seconds, 1), round(spent, 1), round(peak_kb / 1024, 1))
 
 
 def _last_line(log: Path) -> str:

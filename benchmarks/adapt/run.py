@@ -1,7 +1,6 @@
 """Slides of one size, measured: medians by stage behind a warm-up, and a digest of all that came out."""
 
 import hashlib
-import resource
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from dynmm_core.adapt.laps import Stage
 from dynmm_core.adapt.loop import AdaptLoop
 from dynmm_core.adapt.published import refreshed
 from dynmm_core.model.features import ITEM_SUMMARY_DIM
+from replay.streaming import own_peak_mb
 
 WARMING_SLIDES = 2
 _MB = 1 << 20
@@ -92,4 +92,4 @@ def _whole_refresh(loop: AdaptLoop, clock: StageClock) -> float:
 def _peak_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / _MB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return own_peak_mb()
