@@ -1,9 +1,8 @@
 # One image for every process of a run; what a container does is its command: docker run IMAGE flow run summarize ...
 FROM python:3.11.14-slim-bookworm
 
-# torch from the index below needs no GPU and none of the CUDA libraries. For a GPU build with
-#   --build-arg TORCH_INDEX=https://pypi.org/simple
-# and give the container the device. constraints.txt fixes the version of either.
+# torch from the index below needs no GPU and none of the CUDA libraries. For a GPU, give --build-arg TORCH_INDEX the index
+# that pip asks by default, and the container the device. constraints.txt fixes the version of either.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1

@@ -1,12 +1,11 @@
 """Protocol files: a named experiment in TOML, read by `dynmm replay --protocol` and `dynmm bench replay`."""
 
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from dynmm_core.errors import UserError
+from dynmm_core.toml_file import read_toml
 
 DEFAULT_NAME = "default"
 
@@ -46,13 +45,4 @@ def read_protocol(path: Path) -> ProtocolFile:
     Raises:
         UserError: no file, not TOML, or an entry that a protocol does not have.
     """
-    try:
-        return ProtocolFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UserError(f"--protocol: {path} cannot be read ({error.strerror}); name a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"--protocol: {path} is not valid TOML ({error}); correct it") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"--protocol: {path}: {field} = {first['input']!r}: {first['msg']}; correct it") from error
+    return read_toml(path, ProtocolFile, "--protocol")

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from dynmm_core.errors import UserError
 from dynmm_core.quantities import parse_duration_ms
+from dynmm_core.toml_file import first_complaint
 from simulators.faults import FaultRates, inject
 from simulators.faulty_log import ExpectedCounts, FaultyLog
 from simulators.options import FaultOptions
@@ -65,9 +66,7 @@ def read_rates(path: Path) -> FaultRates:
     try:
         return FaultRates.model_validate(document["faults"])
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(["faults", *(str(part) for part in first["loc"])])
-        raise UserError(f"--faults: {path}: {name}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise UserError(f"--faults: {path}: faults.{first_complaint(error)}") from error
 
 
 def _duration_ms(option: str, text: str) -> int:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from dynmm_core.errors import UserError
 from dynmm_core.quantities import parse_duration_ms
+from dynmm_core.toml_file import first_complaint
 from simulators.faults import FaultRates
 from simulators.settings import HOUR_MS, Share, StreamSettings
 
@@ -123,7 +124,7 @@ class Schedule(BaseModel):
         try:
             StreamSettings.model_validate(values)
         except ValidationError as error:
-            raise UserError(f"--schedule: stream.{_first(error)}") from error
+            raise UserError(f"--schedule: stream.{first_complaint(error)}") from error
         return StreamSettings.model_validate({**values, **{name: value for name, value in options.items() if value is not None}})
 
 
@@ -150,7 +151,7 @@ def parse_schedule(text: str, name: str) -> Schedule:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"--schedule: {name}: {error}") from error
     except ValidationError as error:
-        raise UserError(f"--schedule: {name}: {_first(error)}") from error
+        raise UserError(f"--schedule: {name}: {first_complaint(error)}") from error
 
 
 def preset_names() -> list[str]:
@@ -179,10 +180,3 @@ def offset_ms(moment: float | str, online_ms: int) -> int:
 
 def _presets() -> Any:
     return files("simulators") / "presets"
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from dynmm_core.errors import UserError
+from dynmm_core.toml_file import first_complaint
 from simulators.drifts import Drift
 from simulators.faults import FaultRates
 from simulators.faulty_log import ExpectedCounts
@@ -140,9 +141,7 @@ def read_truth(path: Path) -> TruthFile:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; name a truth file, or the folder that holds it") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {place or 'document'}: {first['msg'].removeprefix('Value error, ')}; simulate again") from error
+        raise UserError(f"{path}: {first_complaint(error)}; simulate again") from error
     if all(IDS_FILE not in (drift.items, drift.users) for drift in file.drifts):
         return file
     try:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from benchmarks.drift.names import ADAPTED, DAY_OLD, NULL, STATIC
 from dynmm_core.adapt.settings import COSTLY_MODELS, MODELS, ModelName
 from dynmm_core.errors import UserError
+from dynmm_core.toml_file import first_complaint, read_toml
 from replay.results import SHORT_BLOCK
 from simulators.schedule import preset_names, read_preset
 from simulators.settings import StreamSettings
@@ -146,14 +146,7 @@ def read_protocol(path: Path) -> Protocol:
     Raises:
         UserError: no file, not TOML, an entry that a protocol does not have, or a stream that cannot be drawn.
     """
-    try:
-        file = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UserError(f"--protocol: {path} cannot be read ({error.strerror}); name a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"--protocol: {path} is not valid TOML ({error}); correct it") from error
-    except ValidationError as error:
-        raise UserError(f"--protocol: {path}: {_told(error)}; correct it") from error
+    file = read_toml(path, _File, "--protocol")
     return Protocol(file.name, tuple(_cells(file, path)), file.equivalence, file.fresher_is_better)
 
 
@@ -172,17 +165,10 @@ def _check_drawable(preset: str, sizes: dict[str, int], path: Path) -> None:
     try:
         settings: StreamSettings = read_preset(preset).settings(**cast(dict[str, int | None], sizes))
     except ValidationError as error:
-        raise UserError(f"--protocol: {path}: {preset}: sizes.{_told(error)}; correct it") from error
+        raise UserError(f"--protocol: {path}: {preset}: sizes.{first_complaint(error)}; correct it") from error
     hours, least = settings.online_hours, 2 * SHORT_BLOCK
     if hours < least:
         raise UserError(f"--protocol: {path}: {preset}: sizes.online_hours = {hours}: an interval takes {least} or more")
-
-
-def _told(error: ValidationError) -> str:
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{field} = {first['input']!r}: {message}" if field and first["type"] != "value_error" else message
 
 
 def _once(field: str, names: Any) -> None:

@@ -1,15 +1,15 @@
 """A plan of cells in TOML: which logs, bundles, seeds and options make up the evaluation."""
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from dynmm_core.errors import UserError
+from dynmm_core.toml_file import read_toml
 
 _NAME = r"^[\w.-]+$"
 
@@ -73,16 +73,7 @@ def read_plan(path: Path) -> list[Cell]:
     Raises:
         UserError: no file, not TOML, an entry that a plan does not have, or two cells of one name.
     """
-    try:
-        plan = _Plan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UserError(f"--plan: {path} cannot be read ({error.strerror}); name a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"--plan: {path} is not valid TOML ({error}); correct it") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"--plan: {path}: {field} = {first['input']!r}: {first['msg']}; correct it") from error
+    plan = read_toml(path, _Plan, "--plan")
     cells = list(_cells(plan))
     (name, count), *_ = Counter(cell.name for cell in cells).most_common(1)
     if count > 1:

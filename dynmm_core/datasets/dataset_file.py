@@ -8,6 +8,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dynmm_core.errors import UserError
+from dynmm_core.toml_file import first_complaint
 
 DATASET_FILE = "dataset.toml"
 FACTS_KEY = b"dynmm.facts"
@@ -74,7 +75,4 @@ def read_dataset_file(path: Path) -> DatasetFile:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: is not valid TOML ({error}); correct it or run dynmm data prepare again") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        value = "nothing" if first["type"] == "missing" else repr(first["input"])
-        raise UserError(f"{file}: {field} = {value}: {first['msg']}; correct it or run dynmm data prepare again") from error
+        raise UserError(f"{file}: {first_complaint(error)}; correct it or run dynmm data prepare again") from error

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dynmm_core.baselines.contract import Facts
 from dynmm_core.baselines.costly import lightgcn
 from dynmm_core.baselines.costly.event_window import DAY_MS, EventWindow
 from dynmm_core.baselines.costly.fine_tune import FineTune, FineTuneSettings
@@ -66,8 +67,11 @@ def test_histories_turn_round_and_close_up() -> None:
 
 
 def test_new_items_start_as_the_mean_of_what_their_clickers_had() -> None:
-    model = SequenceModel(backbone(3), HOUR_MS, 0)
-    model.take_in = lambda facts, before: None  # type: ignore[method-assign]
+    class Idle(SequenceModel):
+        def take_in(self, facts: Facts, before: Recents) -> None:
+            pass
+
+    model = Idle(backbone(3), HOUR_MS, 0)
     # Items are numbered in order: 4 is clicked by users with (2, 1) and (3); nobody who clicks 5 had anything.
     log = [(1, 1, 0), (1, 2, 0), (2, 3, 0), (1, 4, 0), (2, 4, 0), (3, 5, 0)]
     before = model.model.item_embedding.weight.detach().clone()

@@ -68,8 +68,8 @@ def drift(**fields: object) -> str:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (drift(kind="earthquake"), "drift.0.kind: Input should be 'abrupt', 'gradual'"),
-        (drift(kind="abrupt", magnitude=-0.5), "drift.0.magnitude: Input should be greater than or equal to 0"),
+        (drift(kind="earthquake"), "drift.0.kind = 'earthquake': Input should be 'abrupt', 'gradual'"),
+        (drift(kind="abrupt", magnitude=-0.5), "drift.0.magnitude = -0.5: Input should be greater than or equal to 0"),
         (drift(kind="abrupt", start=1.5), "drift.0.start: 1.5 is neither a share"),
         (drift(kind="abrupt", start="soon"), "drift.0.start: 'soon' is no duration"),
         (drift(kind="abrupt", start="48h"), "start: 48h lies behind the online part, which takes 2d"),
@@ -78,7 +78,7 @@ def drift(**fields: object) -> str:
         (drift(kind="abrupt", items=["i00000600"]), "items: i00000600 is none of the log's 600"),
         (drift(kind="abrupt", topics=[30]), "topics: 30 does not lie in 0 to 29"),
         (drift(kind="abrupt", segments=[6]), "segments: 6 does not lie in 0 to 5"),
-        (drift(kind="abrupt", size=3), "drift.0.size: Extra inputs are not permitted"),
+        (drift(kind="abrupt", size=3), "drift.0.size = 3: Extra inputs are not permitted"),
         (drift(kind="gradual"), "drift.0: end: missing; a drift of kind gradual has one"),
         (drift(kind="recurring", end=0.5), "drift.0: period: a recurring drift has one"),
         (drift(kind="recurring", end=0.5, period=0.5), "period: 0.5 must be above 0 and shorter than the drift"),
@@ -92,9 +92,9 @@ def drift(**fields: object) -> str:
         (drift(kind="null") + drift(kind="abrupt"), "null stands for no drift at all"),
         ("[stream]\ndaily_cycle = 0.5\n" + drift(kind="null"), "stream.daily_cycle: 0.5, but null has no cycles"),
         ("[stream]\nseed = 5\n", "stream.seed: is an option of the command"),
-        ("[stream]\nsuccessor = 2\n", "stream.successor: Input should be less than 1"),
-        ("[stream]\ncolour = 2\n", "stream.colour: Extra inputs are not permitted"),
-        ("[faults]\nlate = -0.1\n", "faults.late: Input should be greater than or equal to 0"),
+        ("[stream]\nsuccessor = 2\n", "stream.successor = 2: Input should be less than 1"),
+        ("[stream]\ncolour = 2\n", "stream.colour = 2: Extra inputs are not permitted"),
+        ("[faults]\nlate = -0.1\n", "faults.late = -0.1: Input should be greater than or equal to 0"),
         ("[[drift]\n", "Expected"),
     ],
 )  # fmt: skip

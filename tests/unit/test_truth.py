@@ -196,7 +196,7 @@ def test_a_truth_whose_seed_was_changed_is_refused(tmp_path: Path) -> None:
         Truth.load(path)
     del document["cut_ms"]
     path.write_text(json.dumps(document))
-    with pytest.raises(UserError, match="cut_ms: Field required"):
+    with pytest.raises(UserError, match="cut_ms = nothing: Field required"):
         Truth.load(path)
     with pytest.raises(UserError, match="No such file"):
         Truth.load(tmp_path / "nowhere.json")

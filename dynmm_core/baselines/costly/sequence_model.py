@@ -1,6 +1,7 @@
 """What fine-tuning and retraining share: a copy of the backbone that learns, with rows for new items, and its ranker."""
 
 import copy
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,9 +70,9 @@ class SequenceModel(TriedModel):
         self._recents.observe(facts.user_idx, facts.item_idx, facts.event_time_ms)
         self._clicks.observe(facts)
 
+    @abstractmethod
     def take_in(self, facts: Facts, before: Recents) -> None:
         """Remember the slide, and learn from it where that is due; ``before``: the newest max_length items before each event."""
-        raise NotImplementedError
 
     def replace_table(self, old: nn.Embedding, new: nn.Embedding) -> None:
         """Be told that the table of item vectors has grown, old rows first."""
