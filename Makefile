@@ -27,7 +27,7 @@ test: setup  ## run all tests, a file at a time on each of two processes, every 
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: setup  ## kill flows at every named point three times, then at random; write benchmarks/results/soak.json
-	DYNMM_SOAK=1 $(BIN)/python -m pytest tests/crash tests/live tests/flows/test_seen.py tests/replay/test_real_data.py
+	DYNMM_SOAK=1 $(BIN)/python -m pytest tests/crash tests/live tests/flows/test_seen.py tests/golden tests/replay/test_real_data.py
 	$(BIN)/python tests/soak/soak.py --out benchmarks/results/soak.json
 
 lint: setup  ## ruff, mypy, import-linter

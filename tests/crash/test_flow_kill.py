@@ -14,14 +14,13 @@ KILLED = -9
 
 
 @pytest.mark.parametrize("times", TIMES)
-@pytest.mark.parametrize("point", ["between-chunks:40", "before-end-marker:25", "after-tails-file:4"])
-def test_summarize_killed_at_a_point_sends_the_same_slides(
-    undisturbed: Undisturbed, tmp_path: Path, point: str, times: int
+def test_summarize_killed_at_every_point_in_turn_sends_the_same_slides(
+    undisturbed: Undisturbed, tmp_path: Path, times: int
 ) -> None:  # fmt: skip
     run = undisturbed.live.beside(tmp_path)
-    name, _, passing = point.partition(":")
-    run.flow("summarize", "--drain", status=KILLED, DYNMM_CRASH_AT=f"{name}:{int(passing) * times}")
-    assert len(run.summaries()) < len(undisturbed.summaries)
+    for point, passing in [("between-chunks", 13), ("after-tails-file", 2), ("before-end-marker", 30), ("during-resume", 2)]:
+        run.flow("summarize", "--drain", status=KILLED, DYNMM_CRASH_AT=f"{point}:{passing * times}")
+        assert len(run.summaries()) < len(undisturbed.summaries)
     counted = run.flow("summarize", "--drain")["accounting"]
     assert run.summaries() == undisturbed.summaries
     assert {name: counted[name] for name in counted if name != "pending"} == {
@@ -29,33 +28,21 @@ def test_summarize_killed_at_a_point_sends_the_same_slides(
     }
 
 
-def test_summarize_killed_while_it_recovers_sends_the_same_slides(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    run = undisturbed.live.beside(tmp_path)
-    run.flow("summarize", "--drain", status=KILLED, DYNMM_CRASH_AT="before-end-marker:60")
-    run.flow("summarize", "--drain", status=KILLED, DYNMM_CRASH_AT="during-resume:7")
-    run.flow("summarize", "--drain")
-    assert run.summaries() == undisturbed.summaries
-
-
 @pytest.mark.parametrize("times", TIMES)
-@pytest.mark.parametrize("point", ["before-state-file", "after-state-file", "after-store-commit", "after-announcement"])
-def test_adapt_killed_at_a_point_commits_the_same_versions(
-    undisturbed: Undisturbed, tmp_path: Path, point: str, times: int
+def test_adapt_killed_at_every_point_in_turn_commits_the_same_versions(
+    undisturbed: Undisturbed, tmp_path: Path, times: int
 ) -> None:  # fmt: skip
-    run = reading(undisturbed, tmp_path)
-    run.flow("adapt", status=KILLED, DYNMM_CRASH_AT=f"{point}:{5 * times}")
-    assert run.versions() == undisturbed.versions[: 5 * times - (point in ("before-state-file", "after-state-file"))]
+    run, made = reading(undisturbed, tmp_path), 0
+    points = [("before-state-file", 0), ("after-state-file", 0), ("after-store-commit", 1), ("after-announcement", 1)]
+    for point, beyond in points:
+        run.flow("adapt", status=KILLED, DYNMM_CRASH_AT=f"{point}:{times + 1}")
+        made += times + beyond
+        assert run.versions() == undisturbed.versions[:made]
+    run.flow("adapt", status=KILLED, DYNMM_CRASH_AT=f"during-recovery:{times}")
+    assert run.versions() == undisturbed.versions[:made]
     run.flow("adapt")
     assert run.versions() == undisturbed.versions
     assert set(announced(run)) == set(undisturbed.versions)
-
-
-def test_adapt_killed_while_it_recovers_commits_the_same_versions(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    run = reading(undisturbed, tmp_path)
-    run.flow("adapt", status=KILLED, DYNMM_CRASH_AT="after-store-commit:9")
-    run.flow("adapt", status=KILLED, DYNMM_CRASH_AT="during-recovery:4")
-    run.flow("adapt")
-    assert run.versions() == undisturbed.versions
 
 
 def test_both_in_one_killed_twice_commit_the_same_versions(undisturbed: Undisturbed, tmp_path: Path) -> None:

@@ -85,9 +85,9 @@ def popularity_over(log: PreparedLog, window_ms: int, keep_consumed: bool) -> tu
     ("name", "window_min", "keep_consumed", "ndcg", "events", "windows", "unknown"),
     [
         ("movietweetings-100k", 24 * 60, False, 11.97, 30_000, 1_223, 5.79),
-        ("movietweetings-100k", 24 * 60, True, 11.25, 30_000, 1_223, 5.79),
+        pytest.param("movietweetings-100k", 24 * 60, True, 11.25, 30_000, 1_223, 5.79, marks=pytest.mark.soak),
         ("globo-week1", 15, False, 28.56, 427_505, 57, 2.24),
-        ("globo-week1", 15, True, 26.42, 427_505, 57, 2.24),
+        pytest.param("globo-week1", 15, True, 26.42, 427_505, 57, 2.24, marks=pytest.mark.soak),
     ],
 )
 def test_window_popularity_on_a_real_log(

@@ -34,7 +34,7 @@ TIMINGS = ("seconds", "peak_rss_mb", "update_cpu_seconds", "rank_cpu_seconds")
 # One thread, because the machine that runs the tests may be busy.
 OPTIONS: dict[str, Any] = {"threads": 1, "store_every": 5}
 # A window spans several slides, and a request may see an older version than the newest.
-FINE = {**OPTIONS, "slide": "15m", "publish_delay": "40m", "history": "version"}
+FINE = {**OPTIONS, "slide": "15m", "publish_delay": "40m", "history": "version", "max_windows": 8}
 
 
 @dataclass(frozen=True)
