@@ -81,7 +81,7 @@ def _document(cell: Cell, run: Path, commands: list[str], costs: dict[str, Any])
     return {
         "cell": cell.name, "data": cell.data, "profile": cell.profile, "bundle_seed": cell.bundle_seed, "seed": cell.seed,
         "tag": cell.tag, "commands": commands, "config_hash": metrics["config_hash"],
-        **{name: metrics[name] for name in ("windows", "events", "peak_rss_mb")},
+        **{name: metrics[name] for name in ("windows", "events", "peak_rss_mb", "drift_alarms")},
         "update_cpu_seconds": metrics["update_cpu_seconds"],
         "candidate_recall": metrics["models"]["adapted"].get("candidate_recall"),
         "models": models, "ratios": [asdict(ratio) for ratio in outcome.ratios],

@@ -31,6 +31,7 @@ def test_the_published_plan_holds_five_runs_of_each_drifting_log() -> None:
     for data in ("globo-week1", "movietweetings-100k"):
         plain = [cell for cell in cells if (cell.data, cell.profile, cell.tag) == (data, "demo", "")]
         assert [(cell.bundle_seed, cell.seed) for cell in plain] == [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5)]
+        assert [("adapted_day_old" in " ".join(cell.replay_words())) for cell in plain] == [True, False, False, False, False]
     assert len({cell.name for cell in cells}) == len(cells)
 
 
@@ -52,7 +53,7 @@ def test_a_cell_is_run_once_and_its_file_tells_models_ratios_and_costs(
     assert [line.split()[1] for line in said] == ["replay"]
     assert "--keep-consumed" in document["commands"][1] and "--seed 3" in document["commands"][1]
     assert document == json.loads((results / "tiny.demo.b1.s3.json").read_text())
-    assert document["events"] == EVENTS * 3 // 10
+    assert document["events"] == EVENTS * 3 // 10 and isinstance(document["drift_alarms"], list)
     assert list(document["models"]) == ["static", "window_popularity", "switch", "adapted"]
     assert [ratio["denominator"] for ratio in document["ratios"]] == ["window_popularity", "switch", "static"]
     assert document["costs"]["replay"]["cpu_seconds"] > 0 and document["costs"]["pretrain"] is None
