@@ -53,7 +53,8 @@ def open_consumer(
             "isolation.level": "read_committed",
             "queued.min.messages": max(1_000, _PREFETCH_MESSAGES // sharers),
             "queued.max.messages.kbytes": budget,
-            "fetch.message.max.bytes": min(1_048_576, budget * 1_024),
+            # A reply comes on top of what is queued already, and each of its messages weighs some 300 bytes more than its value.
+            "fetch.message.max.bytes": min(1_048_576, budget * 256),
             "fetch.queue.backoff.ms": 5,  # its last millisecond is spent spinning: of 2 that was half of the thread's time
             "fetch.wait.max.ms": 50,
             **settings.client(),

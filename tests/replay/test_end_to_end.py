@@ -29,7 +29,7 @@ from replay.streaming import Workers
 from simulators.settings import cut_time_ms
 from tests.replay.tiny import EVENTS, HOUR_MS, WINDOWS, bundle_tiny, poisoned, prepare_tiny, tiny_events
 
-MIDDLE_MS = cut_time_ms() + 10 * HOUR_MS
+MIDDLE_MS = cut_time_ms() + WINDOWS // 2 * HOUR_MS
 TIMINGS = ("seconds", "peak_rss_mb", "update_cpu_seconds", "rank_cpu_seconds")
 # One thread, because the machine that runs the tests may be busy.
 OPTIONS: dict[str, Any] = {"threads": 1, "store_every": 5}

@@ -21,7 +21,7 @@ from simulators.stream import draw_stream
 from simulators.world import make_world
 
 HOUR_MS = 3_600_000
-EVENTS, WINDOWS = 10_000, 20
+EVENTS, WINDOWS = 10_000, 12
 SETTINGS = StreamSettings(events=EVENTS, users=400, items=300, online_hours=WINDOWS)
 COSTLY = {
     "fine_tune": {"learning_rate": 1e-2, "rehearsed": 1, "half_life_ms": HOUR_MS},
