@@ -1,6 +1,9 @@
-"""Moments as people read them."""
+"""Hours and days in the unit of all times here, and moments as people read them."""
 
 from datetime import UTC, datetime
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 
 
 def format_time(time_ms: int) -> str:

@@ -19,11 +19,12 @@ from dynmm_core.adapt.settings import DEFAULT_MODELS, MODELS, ModelName
 from dynmm_core.errors import UserError
 from dynmm_core.metrics.drift.detectors import DETECTORS, DetectorName, parse_detectors
 from dynmm_core.model.online import OnlineOptions
+from dynmm_core.names import choose
 from dynmm_core.quantities import DurationMs, TimeMs, format_duration
+from dynmm_core.times import DAY_MS
 from dynmm_core.windows.horizons import PANE_MS
 from replay.splits import Split
 
-DAY_MS = 86_400_000
 CONFIG_SCHEMA_VERSION = 2
 RUN_NAME = "replay"
 # Fields that came after results had been published: left at their defaults they are in no hash.
@@ -39,13 +40,8 @@ def _whole_panes(duration_ms: int) -> int:
 
 def _model_names(value: Any) -> tuple[str, ...]:
     names = [name.strip() for name in value.split(",")] if isinstance(value, str) else list(value)
-    for name in names:
-        if name not in MODELS:
-            raise ValueError(f"{name!r} is no model; choose from {', '.join(MODELS)}")
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"{', '.join(names) or 'nothing'!r} must name each model once, at least one")
     # The order of columns and rows is the project's, so that the same choice gives the same files.
-    return tuple(name for name in MODELS if name in names)
+    return choose(names, MODELS, "model")
 
 
 def _cap(value: Any) -> Any:

@@ -3,8 +3,9 @@
 import numpy as np
 
 from dynmm_core.randomness import derive_seed
+from dynmm_core.times import HOUR_MS
 from simulators.alias import AliasTables
-from simulators.settings import HISTORY_HOURS, HOUR_MS, StreamSettings
+from simulators.settings import HISTORY_HOURS, StreamSettings
 
 MAX_SESSION = 12
 SESSION_END = 0.25

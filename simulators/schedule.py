@@ -9,9 +9,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from dynmm_core.errors import UserError
 from dynmm_core.quantities import parse_duration_ms
+from dynmm_core.times import HOUR_MS
 from dynmm_core.toml_file import first_complaint
 from simulators.faults import FaultRates
-from simulators.settings import HOUR_MS, Share, StreamSettings
+from simulators.settings import Share, StreamSettings
 
 Kind = Literal[
     "abrupt", "gradual", "incremental", "recurring", "popularity_burst", "item_birth", "item_death", "cohort_shift",

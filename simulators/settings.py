@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-HOUR_MS = 3_600_000
+from dynmm_core.times import HOUR_MS
+
 FIRST_HOUR_MS = 1_704_067_200_000  # Monday, 2024-01-01 00:00 UTC
 HISTORY_HOURS = 168
 HISTORY_SHARE = 0.7

@@ -6,9 +6,10 @@ from itertools import pairwise
 import numpy as np
 
 from dynmm_core.randomness import derive_seed
+from dynmm_core.times import HOUR_MS
 from simulators.alias import AliasTables
 from simulators.arrivals import SESSION_GAP_MS, draw_arrivals, draw_visits
-from simulators.settings import FIRST_HOUR_MS, HOUR_MS
+from simulators.settings import FIRST_HOUR_MS
 from simulators.world import AFFINITY, World
 
 

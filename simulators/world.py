@@ -7,11 +7,12 @@ from itertools import pairwise
 import numpy as np
 
 from dynmm_core.randomness import derive_seed
+from dynmm_core.times import HOUR_MS
 from simulators.drifts import Drift, Ground, resolve
 from simulators.names import numbers_of
 from simulators.regimes import RegimeBuilder, Regimes
 from simulators.schedule import DriftPlan, read_preset
-from simulators.settings import HOUR_MS, StreamSettings, cut_time_ms
+from simulators.settings import StreamSettings, cut_time_ms
 from simulators.timeline import Timeline, make_timeline
 
 AFFINITY = np.array([0.6, 0.3, 0.1])

@@ -6,8 +6,8 @@ import numpy as np
 
 from dynmm_core.model.bundle import CutState
 from dynmm_core.randomness import derive_seed
+from dynmm_core.times import HOUR_MS
 
-HOUR_MS = 3_600_000
 START_MS = 1_700_000_400_000 // HOUR_MS * HOUR_MS
 PAST_HOURS, PAST_EVENTS_PER_HOUR = 168, 1_000
 CONTEXT_VALUES = (8, 4)

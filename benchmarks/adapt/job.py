@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.adapt.inputs import HOUR_MS, StreamShape, draw_stream
+from benchmarks.adapt.inputs import StreamShape, draw_stream
 from dynmm_core.adapt.loop import AdaptLoop
 from dynmm_core.adapt.loop_settings import LoopSettings
 from dynmm_core.adapt.rows import latent_rows
@@ -26,6 +26,7 @@ from dynmm_core.randomness import derive_seed, torch_generator
 from dynmm_core.store.latents import LatentStore
 from dynmm_core.store.state import StateFiles
 from dynmm_core.store.version import Draft, Version
+from dynmm_core.times import HOUR_MS
 
 LAYERS, HEADS, MAX_LENGTH = 2, 2, 50
 _BASELINES = {

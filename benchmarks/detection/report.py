@@ -8,8 +8,8 @@ from benchmarks.detection.matching import ANY, Judged
 from dynmm_core.console import print_table
 from dynmm_core.metrics.drift.detectors import DETECTORS
 from dynmm_core.metrics.drift.facts import SIGNALS
+from dynmm_core.times import HOUR_MS
 
-HOUR_MS = 3_600_000
 HEADERS = ("stream", "signal", *DETECTORS, ANY)
 
 

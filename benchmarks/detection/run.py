@@ -9,12 +9,13 @@ import pyarrow as pa
 from benchmarks.detection.matching import Judged, spans_of
 from dynmm_core.adapt.drift_facts import facts_of_log
 from dynmm_core.errors import UserError
-from dynmm_core.metrics.drift.baseline import DAY_MS, MEMORY_DAYS
+from dynmm_core.metrics.drift.baseline import MEMORY_DAYS
 from dynmm_core.metrics.drift.detectors import DETECTORS
 from dynmm_core.metrics.drift.watch import Alarm, DriftWatch
 from dynmm_core.model.bundle import CutState
 from dynmm_core.randomness import derive_seed
 from dynmm_core.store.latents import LatentStore
+from dynmm_core.times import DAY_MS, HOUR_MS
 from replay.run_folder import read_run
 from replay.runner import read_outcome
 from simulators.asked import settings_of
@@ -22,7 +23,6 @@ from simulators.made import Made
 from simulators.schedule import read_preset
 from simulators.truth_file import read_truth
 
-HOUR_MS = 3_600_000
 EVERYDAY = "everyday"  # the default world, with its cycles, bursts and newcomers, without a drift
 PRESETS = (
     "null", EVERYDAY, "abrupt", "gradual", "incremental", "recurring", "popularity_burst", "item_birth", "item_death",

@@ -7,7 +7,8 @@ import numpy as np
 from dynmm_core.evidence.candidate_features import ItemCounts
 from dynmm_core.evidence.pace import PaceCounters
 from dynmm_core.evidence.panes import PaneCounts
-from dynmm_core.model.features import HORIZONS_MS, HOUR_MS, ITEM_SUMMARY_DIM, ItemActivity, item_summary
+from dynmm_core.model.features import HORIZONS_MS, ITEM_SUMMARY_DIM, ItemActivity, item_summary
+from dynmm_core.times import HOUR_MS
 from dynmm_core.windows.horizons import DecayedCounts, HorizonCounts
 
 

@@ -15,8 +15,8 @@ from dynmm_core.evidence.recents import RecentItems
 from dynmm_core.metrics.ranking import METRICS, expected_metrics
 from dynmm_core.model.bundle import CutState
 from dynmm_core.model.features import SESSION_GAP_MS
+from dynmm_core.times import HOUR_MS
 
-HOUR_MS = 3_600_000
 RANKED_TAIL_EVENTS = 20_000
 POPULARITY_WINDOWS_MS = tuple(int(hours * HOUR_MS) for hours in (0.25, 0.5, 1, 3, 6, 12, 24))
 HALF_LIVES_MS = tuple(int(hours * HOUR_MS) for hours in (0.25, 1, 6, 24, 168, 1_440, 8_736))

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from dynmm_core.adapt.loop_settings import DAY_MS
 from dynmm_core.adapt.published import Published
 from dynmm_core.adapt.slide_ranking import RequestRun
+from dynmm_core.times import DAY_MS
 
 
 class AgedVersions:

@@ -9,11 +9,12 @@ from dynmm_core.adapt.activity import FrozenActivity
 from dynmm_core.adapt.slide_events import SlideEvents
 from dynmm_core.adapt.strata import WindowRow
 from dynmm_core.adapt.tail import slides
-from dynmm_core.metrics.drift.baseline import DAY_MS, MEMORY_DAYS
+from dynmm_core.metrics.drift.baseline import MEMORY_DAYS
 from dynmm_core.metrics.drift.facts import SlideFacts, item_sums
 from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.model.bundle import CutState
 from dynmm_core.model.features import HORIZONS_MS
+from dynmm_core.times import DAY_MS
 from dynmm_core.windows.horizons import HorizonCounts
 
 _DAY = HORIZONS_MS.index(DAY_MS)

@@ -6,7 +6,6 @@ from typing import Literal
 History = Literal["event", "version"]
 HEAD_MODEL = "adapted"
 DAY_OLD_MODEL = "adapted_day_old"
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)

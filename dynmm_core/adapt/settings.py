@@ -5,9 +5,10 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dynmm_core.adapt.loop_settings import DAY_MS, DAY_OLD_MODEL, HEAD_MODEL
+from dynmm_core.adapt.loop_settings import DAY_OLD_MODEL, HEAD_MODEL
 from dynmm_core.metrics.drift.detectors import DETECTORS, DetectorName
 from dynmm_core.model.online import OnlineOptions
+from dynmm_core.times import DAY_MS
 
 ModelName = Literal[
     "static", "window_popularity", "decayed_popularity", "sequential_rule", "session_knn", "item_knn", "switch",

@@ -17,8 +17,8 @@ from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening, with_k
 from dynmm_core.evidence.pair_counts import PairCounts, PairScales
 from dynmm_core.evidence.panes import count_panes
 from dynmm_core.model.bundle import Choices, CutState
+from dynmm_core.times import HOUR_MS
 
-HOUR_MS = 3_600_000
 OPENING_DECAY = 1
 CONTEXT_DECAY = 2  # clicks in one context are few: they count for longer than clicks anywhere
 _BLOCK_EVENTS = 50_000

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynmm_core.datasets.dataset_file import Granularity, first_online_row
+from dynmm_core.times import DAY_MS, HOUR_MS
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 _UNITS: tuple[tuple[Granularity, int], ...] = (("hour", HOUR_MS), ("minute", 60_000), ("second", 1_000))
 _MIDNIGHT_SHARE_TO_WARN = 0.5
 

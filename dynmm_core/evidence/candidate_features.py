@@ -7,8 +7,7 @@ import numpy as np
 from dynmm_core.evidence.candidates import Candidates
 from dynmm_core.evidence.pace import PRIOR_COUNT, PRIOR_TOTAL, ItemPace, log_share, pace_feature_count, pace_features
 from dynmm_core.evidence.pair_counts import LIFT_PRIOR
-
-HOUR_MS = 3_600_000
+from dynmm_core.times import HOUR_MS
 
 
 @dataclass(frozen=True)

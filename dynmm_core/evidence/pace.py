@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dynmm_core.evidence.panes import PaneCounts, count_panes
+from dynmm_core.times import DAY_MS
 from dynmm_core.windows.horizons import PANE_MS, DecayedCounts, HorizonCounts
 
-DAY_MS = 86_400_000
 SPANS = 5
 OPENING_STEPS = (1, 4)  # half-lives, in units
 PRIOR_COUNT, PRIOR_TOTAL = 0.3, 30.0

@@ -7,11 +7,11 @@ import numpy as np
 
 from dynmm_core.evidence.decayed_table import DecayedTable, TableRows
 from dynmm_core.evidence.recents import Recents
+from dynmm_core.times import HOUR_MS
 
 RULE_LAGS = 2
 REVERSE_WEIGHT = 0.7
 LIFT_PRIOR = 5.0
-HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dynmm_core.times import HOUR_MS
+
 SUMMARY_SCHEMA_VERSION = 2
-MINUTE_MS, HOUR_MS = 60_000, 3_600_000
+MINUTE_MS = 60_000
 HORIZONS_MS = (15 * MINUTE_MS, 30 * MINUTE_MS, HOUR_MS, 3 * HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS, 168 * HOUR_MS)
 DECAY_STEPS = (1, 2, 6, 24, 96)  # half-lives, in multiples of the one that ranks best by itself
 DECAYS = len(DECAY_STEPS)

@@ -10,7 +10,6 @@ from dynmm_core.errors import UserError
 from flows.kafka.clients import open_admin, patiently
 from flows.kafka.settings import KafkaSettings
 
-DAY_MS = 86_400_000
 _ASK_SECONDS = 30.0
 
 

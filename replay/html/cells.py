@@ -9,8 +9,8 @@ import numpy as np
 from dynmm_core.adapt.strata import WINDOW_MS
 from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.metrics.wilson import wilson_interval
+from dynmm_core.times import DAY_MS
 
-DAY_MS = 24 * WINDOW_MS
 BUCKETS_MS = (WINDOW_MS, 3 * WINDOW_MS, 6 * WINDOW_MS, DAY_MS, 7 * DAY_MS, 28 * DAY_MS)
 
 

@@ -5,7 +5,8 @@ import numpy as np
 from dynmm_core.metrics.bootstrap import block_bootstrap_ratio
 from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.quantities import format_duration
-from replay.html.cells import DAY_MS, WINDOW_MS, Cells, fitting_bucket_ms
+from dynmm_core.times import DAY_MS
+from replay.html.cells import WINDOW_MS, Cells, fitting_bucket_ms
 from replay.html.drawing import metric_over_time
 from replay.html.parts import Cell, Chart, Section, Table, interval_cell, number_cell, rows_of, text_cell
 from replay.html.ratio_chart import ratio_chart

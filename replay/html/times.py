@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from replay.html.cells import DAY_MS, WINDOW_MS
+from dynmm_core.times import DAY_MS
+from replay.html.cells import WINDOW_MS
 from replay.html.parts import Cell
 
 _NAMES = {

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dynmm_core.metrics.wilson import wilson_interval
-from replay.html.cells import BUCKETS_MS, DAY_MS, WINDOW_MS, Cells, fitting_bucket_ms
+from dynmm_core.times import DAY_MS
+from replay.html.cells import BUCKETS_MS, WINDOW_MS, Cells, fitting_bucket_ms
 
 DAY = 19_700 * DAY_MS
 

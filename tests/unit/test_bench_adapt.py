@@ -10,12 +10,13 @@ import torch
 
 from benchmarks.adapt import report
 from benchmarks.adapt.floor import floor_bytes
-from benchmarks.adapt.inputs import HOUR_MS, PAST_EVENTS_PER_HOUR, PAST_HOURS, StreamShape, draw_stream
+from benchmarks.adapt.inputs import PAST_EVENTS_PER_HOUR, PAST_HOURS, StreamShape, draw_stream
 from benchmarks.adapt.job import Case, Committer, new_loop
 from benchmarks.adapt.run import STAGES
 from dynmm_core.adapt.laps import Stage
 from dynmm_core.cli import main
 from dynmm_core.model.features import ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
+from dynmm_core.times import HOUR_MS
 
 TINY = ("--items", "200", "--items", "400", "--users", "300", "--events", "40", "--slides", "1", "--latent-dim", "8")
 SHAPE = StreamShape(items=6_000, users=300, events=50, slides=3)

@@ -8,7 +8,7 @@ import torch
 
 from dynmm_core.baselines.contract import Facts
 from dynmm_core.baselines.costly import lightgcn
-from dynmm_core.baselines.costly.event_window import DAY_MS, EventWindow
+from dynmm_core.baselines.costly.event_window import EventWindow
 from dynmm_core.baselines.costly.fine_tune import FineTune, FineTuneSettings
 from dynmm_core.baselines.costly.graph import LAYERS, ClickGraph
 from dynmm_core.baselines.costly.lightgcn import L2_WEIGHT, LightGcn, LightGcnSettings
@@ -17,6 +17,7 @@ from dynmm_core.baselines.costly.training_rows import TrainingRows, oldest_first
 from dynmm_core.evidence.recents import RecentItems, Recents
 from dynmm_core.model.sasrec import SASRec
 from dynmm_core.randomness import torch_generator
+from dynmm_core.times import DAY_MS
 from tests.streams import Event, facts, in_slides, requests, stream
 
 HOUR_MS = 3_600_000

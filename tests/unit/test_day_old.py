@@ -6,10 +6,10 @@ import pytest
 
 from dynmm_core.adapt.cpu_meter import by_model
 from dynmm_core.adapt.loop import AdaptLoop
-from dynmm_core.adapt.loop_settings import DAY_MS
 from dynmm_core.adapt.strata import WindowRow
 from dynmm_core.adapt.tail import slides
 from dynmm_core.model.bundle import CutState
+from dynmm_core.times import DAY_MS
 from tests.unit.test_adapt_loop import CUT, HOUR_MS, START_MS, loop_over, stream
 
 MODELS = ("static", "adapted_latents", "adapted_day_old", "adapted")

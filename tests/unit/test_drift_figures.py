@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from dynmm_core.times import HOUR_MS
 from replay.drift_figures import ModelFigures, WindowSeries, drift_figures
 from replay.table import drift_table
 from simulators.measures import recovery_time
-from simulators.settings import HOUR_MS
 from simulators.truth_file import DriftMark
 
 START_MS = 1_000 * HOUR_MS

@@ -5,8 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from dynmm_core.times import HOUR_MS
 from simulators.schedule import parse_schedule, read_preset
-from simulators.settings import HOUR_MS, StreamSettings, cut_time_ms
+from simulators.settings import StreamSettings, cut_time_ms
 from simulators.stream import Stream, draw_stream
 from simulators.truth import Truth
 from simulators.world import World, make_world

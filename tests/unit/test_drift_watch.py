@@ -11,11 +11,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from dynmm_core.metrics.drift.baseline import DAY_MS, Baseline
+from dynmm_core.metrics.drift.baseline import Baseline
 from dynmm_core.metrics.drift.detectors import DETECTORS, Detector, build_detector, parse_detectors
 from dynmm_core.metrics.drift.facts import SIGNALS, SlideFacts, item_sums, scaled, unscaled
 from dynmm_core.metrics.drift.watch import MIN_EVENTS, Alarm, DriftWatch
 from dynmm_core.randomness import derive_seed
+from dynmm_core.times import DAY_MS
 
 HOUR_MS = 3_600_000
 seed_of = partial(derive_seed, 0)

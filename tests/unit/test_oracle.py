@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dynmm_core.times import HOUR_MS
 from replay.oracle import RankedRange, oracle_ranks, oracle_windows
 from replay.past import Line, Past
 from simulators.schedule import parse_schedule
-from simulators.settings import HOUR_MS, StreamSettings, cut_time_ms
+from simulators.settings import StreamSettings, cut_time_ms
 from simulators.stream import Stream, draw_stream, previous_items
 from simulators.truth import Truth
 from simulators.world import World, make_world

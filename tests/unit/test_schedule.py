@@ -9,11 +9,11 @@ import pytest
 
 from dynmm_core.cli import main
 from dynmm_core.errors import UserError
+from dynmm_core.times import HOUR_MS
 from simulators.made import Made
 from simulators.names import numbers_of
 from simulators.output import fingerprint_of
 from simulators.schedule import KINDS, Schedule, offset_ms, parse_schedule, preset_names, read_preset
-from simulators.settings import HOUR_MS
 from simulators.truth import Truth
 from simulators.world import World, make_world
 

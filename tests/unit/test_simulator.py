@@ -9,8 +9,9 @@ import pytest
 
 from dynmm_core.cli import main
 from dynmm_core.errors import UserError
+from dynmm_core.times import HOUR_MS
 from simulators.made import write_stream
-from simulators.settings import HOUR_MS, StreamSettings, cut_time_ms
+from simulators.settings import StreamSettings, cut_time_ms
 from simulators.stream import Stream, draw_stream
 from simulators.world import World, make_world
 

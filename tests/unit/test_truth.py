@@ -11,10 +11,11 @@ from dynmm_core.datasets.checked import Options
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
+from dynmm_core.times import HOUR_MS
 from simulators.made import Made, write_stream
 from simulators.output import write_made
 from simulators.schedule import parse_schedule
-from simulators.settings import HOUR_MS, StreamSettings, cut_time_ms
+from simulators.settings import StreamSettings, cut_time_ms
 from simulators.stream import Stream, draw_stream, previous_items
 from simulators.truth import Truth
 from simulators.world import World, make_world

@@ -5,8 +5,7 @@ from collections import deque
 import numpy as np
 
 from dynmm_core.baselines.contract import Facts
-
-DAY_MS = 86_400_000
+from dynmm_core.times import DAY_MS
 
 
 class EventWindow:

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from dynmm_core.baselines.contract import Facts, Ranker, Requests, TriedModel
-from dynmm_core.baselines.costly.event_window import DAY_MS, Daily, EventWindow
+from dynmm_core.baselines.costly.event_window import Daily, EventWindow
 from dynmm_core.baselines.costly.graph import ClickGraph
 from dynmm_core.baselines.decayed_popularity import FadingClicks
 from dynmm_core.model.losses import bpr_loss
 from dynmm_core.model.ranking import rank_targets
 from dynmm_core.randomness import derive_seed, torch_generator
+from dynmm_core.times import DAY_MS
 
 FIRST_STEPS, DAILY_STEPS = 400, 60
 EDGES_PER_STEP = 4_096

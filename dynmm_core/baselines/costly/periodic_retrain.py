@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from dynmm_core.baselines.contract import Facts
-from dynmm_core.baselines.costly.event_window import DAY_MS, Daily, EventWindow
+from dynmm_core.baselines.costly.event_window import Daily, EventWindow
 from dynmm_core.baselines.costly.sequence_model import SequenceModel, all_finite
 from dynmm_core.evidence.recents import Recents
 from dynmm_core.model.pretraining import BackboneTrainer, Sequences, TrainingSettings
 from dynmm_core.model.sasrec import SASRec
 from dynmm_core.randomness import derive_seed
+from dynmm_core.times import DAY_MS
 
 TRAINING = TrainingSettings(learning_rate=1e-3, warm_up_steps=10)
 

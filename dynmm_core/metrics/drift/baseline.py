@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DAY_MS = 86_400_000
+from dynmm_core.times import DAY_MS
+
 MEMORY_DAYS = 7
 _FIRST_ERRORS = 8  # before, nobody knows what noise is usual
 _LIMIT = 5.0

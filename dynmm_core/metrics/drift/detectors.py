@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal, Protocol, get_args
 
+from dynmm_core.names import choose
+
 DetectorName = Literal["adwin", "page_hinkley", "kswin"]
 DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
 OFF = "off"
@@ -103,9 +105,4 @@ def parse_detectors(value: object) -> tuple[DetectorName, ...]:
         raise ValueError(f"{value!r} is no list of detectors; choose from {', '.join(DETECTORS)}, or {OFF}")
     if names == [OFF] or names == ():
         return ()
-    for name in names:
-        if name not in DETECTORS:
-            raise ValueError(f"{name!r} is no detector; choose from {', '.join(DETECTORS)}, or {OFF}")
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"{', '.join(names) or 'nothing'!r} must name each detector once, at least one, or be {OFF}")
-    return tuple(name for name in DETECTORS if name in names)
+    return choose(names, DETECTORS, "detector", f", or {OFF}")
