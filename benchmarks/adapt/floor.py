@@ -35,7 +35,8 @@ def floor_bytes(loop: AdaptLoop, events: float, active: float, rows: float) -> d
     item, user = (2 * d + ITEM_SUMMARY_DIM) * _FLOAT, (2 * d + USER_SUMMARY_DIM) * _FLOAT
     settings = adapter.settings
     steps = min(settings.max_steps, -(-int(events) // settings.batch_size))
-    examples = min(events, HEAD_EXAMPLES) + head.settings.rehearsed
+    new = int(min(events, HEAD_EXAMPLES))
+    examples = new + head.settings.steps(new) * head.settings.rehearsed_per_step
     example = (1 + NEGATIVES) * (head.head.weight.numel() * _HALF + _FLOAT) + REQUEST_STATE_DIM * _FLOAT
     update = events * (user + item) + steps * settings.negatives * item + examples * example
     update += 2 * _KEPT * _FLOAT * (_weights(adapter.adapter) + _weights(head.head))

@@ -20,14 +20,13 @@ from dynmm_core.model.bundle import Choices, CutState
 from dynmm_core.model.features import DECAY_STEPS
 from dynmm_core.model.online import OnlineSettings
 
-LEARNING_RATES = (1e-3, 3e-3, 1e-2)
-STABILITY_WEIGHTS = (0.0,)
-DEFAULT_STABILITY_WEIGHT = 1e-3
+LEARNING_RATES = (1e-4, 1e-3, 3e-3, 1e-2)  # news want the greatest, a catalogue that hardly drifts the smallest
+STABILITY_WEIGHT = 1e-3  # no tail told it from 0 or from ten times as much
 PAIR_SCALES = (1, 8, 64)  # times the half-life by which the rule ranks best
 SETTLED_UPDATES = 400  # a head that has learned less goes over the newest examples again
-TRIALS = BASELINE_TRIALS + len(LEARNING_RATES) + len(STABILITY_WEIGHTS) + len(PAIR_SCALES)
+TRIALS = BASELINE_TRIALS + len(LEARNING_RATES) + len(PAIR_SCALES)
 
-_TRIED = {"adapter_lr", "stability_weight", "pair_half_life_ms"}
+_TRIED = {"adapter_lr", "pair_half_life_ms"}
 _NDCG = METRICS.index("ndcg@10")
 
 
@@ -59,7 +58,7 @@ class _RememberedBase(FrozenBase):
 
 
 def tune(cut: CutState, tail: Tail, base: FrozenBase, seed: int, advance: Callable[[int], None]) -> Tuned:
-    """Choose the baselines' settings, half-lives, learning rate and λ_s by NDCG@10 on the tail, in ``TRIALS`` trials.
+    """Choose the baselines' settings, half-lives and learning rate by NDCG@10 on the tail, in ``TRIALS`` trials.
 
     A last pass over the tail with all of it teaches the head, out of sample for the base: a run starts from its weights.
 
@@ -73,7 +72,8 @@ def tune(cut: CutState, tail: Tail, base: FrozenBase, seed: int, advance: Callab
     remembered, columns = _RememberedBase(base), cut.context.shape[1]
     rule_ms = baselines.settings["sequential_rule"]["half_life_ms"]
     first = Choices(
-        half_lives_ms=half_lives, adapter_lr=0.0, stability_weight=0.0, pair_half_life_ms=rule_ms, baselines=baselines.settings
+        half_lives_ms=half_lives, adapter_lr=0.0, stability_weight=STABILITY_WEIGHT, pair_half_life_ms=rule_ms,
+        baselines=baselines.settings,
     )  # fmt: skip
 
     def counted(choices: Choices) -> StreamState:
@@ -90,13 +90,9 @@ def tune(cut: CutState, tail: Tail, base: FrozenBase, seed: int, advance: Callab
     def best(tried: list[tuple[float, Choices, Learners]]) -> tuple[Choices, Learners]:
         return max(tried, key=lambda one: one[0])[1:]
 
-    rates = [
-        first.model_copy(update={"adapter_lr": rate, "stability_weight": DEFAULT_STABILITY_WEIGHT}) for rate in LEARNING_RATES
-    ]
     plain = counted(first)
+    rates = [first.model_copy(update={"adapter_lr": rate}) for rate in LEARNING_RATES]
     latents = [attempt("adapted_latents", one, plain) for one in rates]
-    weights = [best(latents)[0].model_copy(update={"stability_weight": weight}) for weight in STABILITY_WEIGHTS]
-    latents += [attempt("adapted_latents", one, plain) for one in weights]
     scales = [best(latents)[0].model_copy(update={"pair_half_life_ms": scale * rule_ms}) for scale in PAIR_SCALES]
     heads = [attempt(HEAD_MODEL, one, plain if one.pair_half_life_ms == rule_ms else counted(one)) for one in scales]
     choices, learners = best(heads)

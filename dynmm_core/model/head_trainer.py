@@ -5,6 +5,8 @@ import json
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import accumulate
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -17,6 +19,7 @@ from dynmm_core.model.guard import SANE_LOSS, HeldOut, has_risen, is_sound, spli
 from dynmm_core.model.head import OnlineHead
 from dynmm_core.model.snapshot import Snapshot, all_finite
 from dynmm_core.randomness import torch_generator
+from dynmm_core.sealed import Sealed
 
 
 @dataclass(frozen=True)
@@ -56,22 +59,35 @@ class HeadExamples:
 
 
 @dataclass(frozen=True)
-class HeadSettings:
-    """How the head learns: AdamW over a slide's new examples and ``rehearsed`` kept ones, the gradient clipped.
+class _KeptSlide:
+    """What is remembered of one slide; it never changes, so that its bytes and their digest are made once."""
 
-    A slide gives one step per ``examples_per_step`` new examples, never fewer than ``least_steps`` nor more than ``most_steps``.
+    slide_end_ms: int
+    examples: HeadExamples
+
+    @cached_property
+    def content(self) -> Sealed:
+        """Every array, as safetensors."""
+        return Sealed(save_tensors({name: one.contiguous() for name, one in self.examples.tensors().items()}))
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """How the head learns: AdamW over some of a slide's examples and some of those that were kept, the gradient clipped.
+
+    A step takes ``new_per_step`` new examples beside ``rehearsed_per_step`` kept ones. A slide is gone through once, or again
+    until there have been ``least_steps``: many small steps learn as much as few over all examples, at a quarter of the cost.
     ``kept_per_slide`` examples of a slide go into the memory, which holds those of the newest slides up to ``capacity``.
     ``guard``, ``held_out_events`` and ``max_step_rms`` are those of OnlineOptions.
     """
 
     linear_lr: float = 1e-2
     mlp_lr: float = 3e-3
-    examples_per_step: int = 128
     least_steps: int = 2
-    most_steps: int = 16
-    rehearsed: int = 512
+    new_per_step: int = 64
+    rehearsed_per_step: int = 128
     kept_per_slide: int = 512
-    capacity: int = 2_048
+    capacity: int = 6_144
     clip_norm: float = 1.0
     ema_decay: float = 0.99
     guard: bool = True
@@ -80,7 +96,7 @@ class HeadSettings:
 
     def steps(self, examples: int) -> int:
         """Steps over a slide with so many new examples."""
-        return min(max(round(examples / self.examples_per_step), self.least_steps), self.most_steps)
+        return max(-(-examples // self.new_per_step), self.least_steps)
 
 
 class HeadTrainer:
@@ -98,7 +114,7 @@ class HeadTrainer:
         self._optimiser = torch.optim.AdamW(
             [{"params": linear, "lr": settings.linear_lr}, {"params": rest, "lr": settings.mlp_lr}], weight_decay=0.0
         )
-        self._memory: deque[tuple[int, HeadExamples]] = deque()
+        self._memory: deque[_KeptSlide] = deque()
         self.held_out: HeldOut[HeadExamples] = HeldOut("head-held-out.safetensors", settings.held_out_events, HeadExamples)
         self.updates = 0
 
@@ -115,10 +131,10 @@ class HeadTrainer:
         held = self.held_out.events()
         losses = None if held is None else self._losses(held)
         generator = torch_generator(self.seed, slide_end_ms, "head")
-        batch = HeadExamples.joined([examples, *self._rehearsed(generator)])
         for head in (self.head, self.serving):
-            head.meet(batch.state)
-        taken = [self._step(batch) for _ in range(self.settings.steps(len(examples)))]
+            head.meet(examples.state)
+        drawn = self._batches(len(examples), generator)
+        taken = [self._step(HeadExamples.joined([examples.rows(rows), *self._rehearsed(generator)])) for rows in drawn]
         accepted = all_finite(taken, self.head)
         accepted = accepted and is_sound(self.head, weights, self.settings.max_step_rms if self.settings.guard else float("inf"))
         if accepted and held is not None and losses is not None:
@@ -130,12 +146,16 @@ class HeadTrainer:
             self.updates = updates
         return accepted
 
+    def _batches(self, n: int, generator: torch.Generator) -> Tensor:
+        """Rows (steps, m) of n new examples, each of which comes in some step: a broken one would else pass unseen."""
+        steps, size = self.settings.steps(n), min(self.settings.new_per_step, n)
+        return torch.randperm(n, generator=generator)[torch.arange(steps * size) % n].view(steps, size)
+
     def settle(self, updates: int, slide_end_ms: int) -> None:
         """Go on learning from the memory alone until there have been so many updates: a short past is gone over again."""
         generator = torch_generator(self.seed, slide_end_ms, "head-settle")
         while self._memory and self.updates < updates:
-            (batch,) = self._rehearsed(generator)
-            if not self._step(batch).isfinite():
+            if not self._step(HeadExamples.joined(self._rehearsed(generator))).isfinite():
                 raise FloatingPointError("head: its loss is not finite")
 
     def _held_back(self, examples: HeadExamples, slide_end_ms: int) -> HeadExamples:
@@ -168,25 +188,27 @@ class HeadTrainer:
         return loss.detach()
 
     def _rehearsed(self, generator: torch.Generator) -> list[HeadExamples]:
-        if not self._memory:
+        """Draw kept examples evenly, by slide: in one piece, the memory would be copied whole for a few of its rows."""
+        ends = list(accumulate(len(kept.examples) for kept in self._memory))
+        if not ends:
             return []
-        kept = HeadExamples.joined([part for _, part in self._memory])
-        return [kept.rows(torch.randperm(len(kept), generator=generator)[: self.settings.rehearsed])]
+        drawn = torch.randperm(ends[-1], generator=generator)[: self.settings.rehearsed_per_step].sort().values
+        places = torch.tensor_split(drawn, torch.searchsorted(drawn, torch.tensor(ends[:-1])))
+        starts = [0, *ends[:-1]]
+        of_slides = zip(self._memory, starts, places, strict=True)
+        return [kept.examples.rows(rows - start) for kept, start, rows in of_slides if len(rows)]
 
     def _remember(self, examples: HeadExamples, slide_end_ms: int, generator: torch.Generator) -> None:
         rows = torch.randperm(len(examples), generator=generator)[: self.settings.kept_per_slide]
-        self._memory.append((slide_end_ms, examples.rows(rows)))
-        kept = sum(len(part) for _, part in self._memory)
-        while kept - len(self._memory[0][1]) >= self.settings.capacity:
-            kept -= len(self._memory.popleft()[1])
+        self._memory.append(_KeptSlide(slide_end_ms, examples.rows(rows)))
+        kept = sum(len(one.examples) for one in self._memory)
+        while kept - len(self._memory[0].examples) >= self.settings.capacity:
+            kept -= len(self._memory.popleft().examples)
 
     def to_bytes(self) -> dict[str, bytes]:
         """Return the complete state: raw and averaged weights, optimiser moments, updates, and the memory slide by slide."""
         state = {**self._weights(), **self.held_out.to_bytes()}
-        for slide_end_ms, part in self._memory:
-            tensors = {field.name: getattr(part, field.name).contiguous() for field in fields(part)}
-            state[f"head-memory-{slide_end_ms}.safetensors"] = save_tensors(tensors)
-        return state
+        return state | {f"head-memory-{kept.slide_end_ms}.safetensors": kept.content for kept in self._memory}
 
     def from_bytes(self, state: dict[str, bytes]) -> None:
         """Restore what :meth:`to_bytes` returned."""
@@ -197,7 +219,7 @@ class HeadTrainer:
         parts = [load_tensors(state[f"{prefix}{end}{suffix}"]) for end in ends]
         device = self.head.weight.device
         self._memory = deque(
-            (end, HeadExamples(**{name: one.to(device) for name, one in part.items()}))
+            _KeptSlide(end, HeadExamples(**{name: one.to(device) for name, one in part.items()}))
             for end, part in zip(ends, parts, strict=True)
         )
 

@@ -40,7 +40,7 @@ class OnlineOptions(BaseModel):
     projector_lr: float = Field(default=5e-4, ge=0)
     replay_capacity: int = Field(default=1_024, ge=0)
     replay_share: float = Field(default=1.0, ge=0)
-    kept_negatives: int = Field(default=32, ge=1)
+    kept_negatives: int = Field(default=8, ge=1)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     ema_warmup: bool = True
     guard: bool = True
@@ -52,7 +52,7 @@ class OnlineOptions(BaseModel):
 
 
 class OnlineSettings(OnlineOptions):
-    """The options with learning_rate and stability_weight settled; both are chosen on the pre-training tail."""
+    """The options with learning_rate, which is chosen on the pre-training tail, and stability_weight settled."""
 
     learning_rate: float = Field(ge=0)
     stability_weight: float = Field(ge=0)

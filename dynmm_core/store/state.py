@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dynmm_core.errors import UserError
+from dynmm_core.sealed import Sealed
 from dynmm_core.store.durable import full_disk_told, sync, write_whole
 
 
@@ -66,7 +67,7 @@ class StateFiles:
         return parts
 
     def _write(self, content: bytes) -> str:
-        digest = hashlib.sha256(content).hexdigest()
+        digest = (content if isinstance(content, Sealed) else Sealed(content)).digest
         target = self.path / digest
         if not (target.is_file() and target.stat().st_size == len(content)):
             write_whole(target, content)

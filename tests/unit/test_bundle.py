@@ -9,7 +9,7 @@ import torch
 
 from dynmm_core.adapt.baseline_tuning import HALF_LIVES_MS, POPULARITY_WINDOWS_MS
 from dynmm_core.adapt.pretrain import PretrainSettings, pretrain
-from dynmm_core.adapt.tuning import LEARNING_RATES, STABILITY_WEIGHTS, TRIALS
+from dynmm_core.adapt.tuning import LEARNING_RATES, STABILITY_WEIGHT, TRIALS
 from dynmm_core.datasets.checked import Options
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.datasets.prepared import PreparedLog
@@ -41,7 +41,7 @@ def test_pre_training_binds_the_bundle_to_its_log_and_lists_every_trial(log: Pre
     assert bundle.choices.half_lives_ms[0] in HALF_LIVES_MS
     assert bundle.choices.adapter_lr in LEARNING_RATES
     assert len([trial for trial in bundle.trials if "epoch" not in trial]) == TRIALS
-    assert bundle.choices.stability_weight in {*STABILITY_WEIGHTS, 1e-3}
+    assert bundle.choices.stability_weight == STABILITY_WEIGHT
 
 
 def test_the_same_seed_makes_the_same_bundle(log: PreparedLog, bundle: Bundle, tmp_path: Path) -> None:

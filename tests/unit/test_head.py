@@ -137,7 +137,7 @@ def test_a_slide_without_examples_changes_nothing() -> None:
 
 
 def test_settling_goes_on_until_there_have_been_so_many_updates() -> None:
-    learner = trainer(most_steps=2)
+    learner = trainer()
     learner.learn(examples(100), 0)
     before = hits(learner.serving, examples(500, 99))
     learner.settle(60, 0)
@@ -158,13 +158,32 @@ def test_sampled_candidates_are_weighed_by_how_they_were_drawn() -> None:
     assert estimate == pytest.approx(full, abs=0.02)
 
 
-def test_a_slide_gives_steps_by_its_examples_within_bounds() -> None:
-    settings = HeadSettings(examples_per_step=128, least_steps=2, most_steps=16)
-    assert [settings.steps(examples) for examples in (1, 300, 1_024, 10**6)] == [2, 2, 8, 16]
+def test_a_slide_is_gone_through_once_or_until_there_are_steps_enough() -> None:
+    settings = HeadSettings(new_per_step=64, least_steps=2)
+    assert [settings.steps(examples) for examples in (1, 64, 129, 1_024)] == [2, 2, 3, 16]
     one, more = trainer(), trainer()
     one.learn(examples(20, 0), 0)
     more.learn(examples(640, 0), 0)
-    assert (one.updates, more.updates) == (2, 5)
+    assert (one.updates, more.updates) == (2, 10)
+
+
+@pytest.mark.parametrize("row", [0, 77, 199])
+def test_a_broken_example_is_met_in_whatever_place_it_is(row: int) -> None:
+    learner, broken = trainer(guard=False), examples(200)
+    broken.features[row, 3, 2] = torch.inf
+    before = learner.to_bytes()
+    assert not learner.learn(broken, 0)
+    assert learner.to_bytes() == before
+
+
+def test_rehearsed_examples_are_drawn_from_the_whole_memory() -> None:
+    learner = trainer(rehearsed_per_step=30, guard=False)
+    for slide in range(4):
+        learner.learn(examples(20, slide), slide)
+    drawn = HeadExamples.joined(learner._rehearsed(torch_generator(0, 9, "test")))
+    kept = HeadExamples.joined([one.examples for one in learner._memory])
+    rows = [int((kept.features == one).flatten(1).all(1).nonzero().squeeze()) for one in drawn.features]
+    assert len(set(rows)) == 30 and {row // (len(kept) // 4) for row in rows} == {0, 1, 2, 3}
 
 
 def test_a_requests_state_ends_with_the_age_of_its_version() -> None:
