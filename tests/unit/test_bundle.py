@@ -9,7 +9,7 @@ import torch
 
 from dynmm_core.adapt.baseline_tuning import HALF_LIVES_MS, POPULARITY_WINDOWS_MS
 from dynmm_core.adapt.pretrain import PretrainSettings, pretrain
-from dynmm_core.adapt.tuning import LEARNING_RATES, STABILITY_WEIGHT, TRIALS
+from dynmm_core.adapt.tuning import LEARNING_RATES, STABILITY_WEIGHT, TRIALS, fastest
 from dynmm_core.datasets.checked import Options
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.datasets.prepared import PreparedLog
@@ -93,3 +93,8 @@ def test_a_changed_file_is_noticed(bundle: Bundle, tmp_path: Path) -> None:
 def test_a_folder_without_a_bundle_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="dynmm pretrain"):
         Bundle.load(tmp_path)
+
+
+def test_of_rates_that_the_tail_does_not_tell_apart_the_greatest_is_taken() -> None:
+    assert fastest([(0.330, 1e-4), (0.329, 1e-3), (0.326, 3e-3), (0.317, 1e-2)]) == 3e-3
+    assert fastest([(0.162, 1e-4), (0.147, 1e-3)]) == 1e-4
