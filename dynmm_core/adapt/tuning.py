@@ -88,16 +88,13 @@ def tune(cut: CutState, tail: Tail, base: FrozenBase, seed: int, advance: Callab
         advance(1)
         return value, choices, learners
 
-    def best(tried: list[tuple[float, Choices, Learners]]) -> tuple[Choices, Learners]:
-        return max(tried, key=lambda one: one[0])[1:]
-
     plain = counted(first)
     rates = [first.model_copy(update={"adapter_lr": rate}) for rate in LEARNING_RATES]
     latents = [attempt("adapted_latents", one, plain) for one in rates]
     rate = fastest([(value, one.adapter_lr) for value, one, _ in latents])
     scales = [first.model_copy(update={"adapter_lr": rate, "pair_half_life_ms": scale * rule_ms}) for scale in PAIR_SCALES]
     heads = [attempt(HEAD_MODEL, one, plain if one.pair_half_life_ms == rule_ms else counted(one)) for one in scales]
-    choices, learners = best(heads)
+    _, choices, learners = max(heads, key=lambda one: one[0])
     learners.head.settle(SETTLED_UPDATES, tail.start_ms)
     return Tuned(choices, trials, dict(learners.head.serving.state_dict()))
 

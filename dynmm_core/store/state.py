@@ -67,7 +67,7 @@ class StateFiles:
         return parts
 
     def _write(self, content: bytes) -> str:
-        digest = (content if isinstance(content, Sealed) else Sealed(content)).digest
+        digest = content.digest if isinstance(content, Sealed) else hashlib.sha256(content).hexdigest()
         target = self.path / digest
         if not (target.is_file() and target.stat().st_size == len(content)):
             write_whole(target, content)

@@ -45,7 +45,8 @@ def test_commands_are_found() -> None:
 
 @pytest.mark.parametrize("command", commands())
 def test_the_command_line_understands(command: str) -> None:
-    app.parse_args(shlex.split(command), exit_on_error=False, print_error=False)
+    function, *_ = app.parse_args(shlex.split(command), exit_on_error=False, print_error=False)
+    assert callable(function)
 
 
 def test_a_command_that_is_none_is_found_out() -> None:
