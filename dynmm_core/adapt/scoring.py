@@ -18,7 +18,7 @@ from dynmm_core.evidence.candidate_features import (
     pair_feature_count,
     pair_features,
 )
-from dynmm_core.evidence.candidates import NeighbourLists, gather_candidates, neighbour_lists, trend_list
+from dynmm_core.evidence.candidates import Candidates, NeighbourLists, gather_candidates, neighbour_lists, trend_list
 from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening
 from dynmm_core.evidence.pair_counts import PairCounts
 from dynmm_core.model.head import OnlineHead
@@ -27,7 +27,7 @@ from dynmm_core.model.patched import PatchedRows
 
 ROWS_PER_BLOCK = 256
 NEAREST = 30
-NEAREST_POOL = 8_192
+NEAREST_POOL = 4_096
 NEGATIVES = 100
 LATENT_FEATURES = 2
 NEXT_FEATURES = 2
@@ -73,11 +73,6 @@ class ServingScore:
         return item_prior(self.counts)
 
     @cached_property
-    def item_totals(self) -> np.ndarray:
-        """Co-click of each item with all others by the longest half-life (num_items + 1,)."""
-        return np.asarray(self.pairs.totals(self.counts.num_items)[-1])
-
-    @cached_property
     def pool(self) -> np.ndarray:
         """Items among which the nearest latents are looked for: all of a small catalogue, else those that are alive."""
         every = np.arange(1, self.counts.num_items + 1)
@@ -104,44 +99,39 @@ class ServingScore:
         sessions = [SessionEvidence.of(*self.sessions.said(requests.take(rows)), len(rows)) for rows in blocks]
         named = [one.best(len(rows)) for one, rows in zip(sessions, blocks, strict=True)]
         others = np.concatenate([lists.items.ravel(), self.trends, *(items.ravel() for items in named)])
-        table = _ItemTable(self.counts, (self.context, self.openings), self.z, self.pool, others)
+        table = _ItemTable(self, others, context, by_opening(context[:, :-KINDS], requests.session_position))
         better, ties = np.full(len(requests), -1, np.int64), np.zeros(len(requests), np.int64)
         consumed = _Consumed(requests)
         examples = [HeadExamples.none(self.head.weight.shape[0], state.shape[1], NEGATIVES, h.device)]
         for rows, alike, best in zip(blocks, sessions, named, strict=True):
-            asked = context[rows], by_opening(context[rows, :-KINDS], requests.session_position[rows])
-            block = self._features(requests, rows, asked, lists, alike, best, table, h[rows])
-            scores = self.head(block.features, state[rows]).cpu().numpy()
+            block = self._features(requests, rows, lists, alike, best, table, h[rows])
+            scores = self.head.ranking(block.features, state[rows], torch.from_numpy(block.row).to(h.device)).cpu().numpy()
             better[rows], ties[rows] = block.ranks(scores, requests.targets[rows], consumed)
             examples.append(block.examples(requests.targets[rows], chosen[rows], state[rows], random))
         return Ranked(better, ties, HeadExamples.joined(examples))
 
     def _features(
-        self, requests: Requests, rows: np.ndarray, contexts: tuple[np.ndarray, ...], lists: NeighbourLists,
-        sessions: SessionEvidence, best: np.ndarray, table: "_ItemTable", h: Tensor,
+        self, requests: Requests, rows: np.ndarray, lists: NeighbourLists, sessions: SessionEvidence, best: np.ndarray,
+        table: "_ItemTable", h: Tensor,
     ) -> "_Block":  # fmt: skip
         recents = requests.recents.take(rows)
         rule_columns = len(self.pairs.scales.rule_ms)
         products = table.products(h)
         own = np.c_[self._nearest(products), best]
-        candidates = gather_candidates(recents, lists, self.trends, own, self.item_totals, rule_columns)
-        items = candidates.items
-        prior = self.prior[items]
-        latent = products.gather(1, table.places(items))
-        margin = latent - latent.amax(1, keepdim=True) if items.shape[1] else latent
-        features = torch.cat(
+        candidates = gather_candidates(recents, lists, self.trends, own, rule_columns)
+        row, items = candidates.row, candidates.items
+        places = table.places(items)
+        features = np.concatenate(
             [
-                torch.from_numpy(table.features(items)).to(h.device),
-                torch.from_numpy(pair_features(candidates, self.prior)).to(h.device),
-                torch.from_numpy(self.following.lift(recents.items[:, 0], items, prior, self.counts.num_items)).to(h.device),
-                latent[:, :, None] / 4.0,
-                margin[:, :, None] / 8.0,
-                torch.from_numpy(sessions.features(items)).to(h.device),
-                torch.from_numpy(table.context(contexts, items, prior)).to(h.device),
-            ],
-            dim=2,
+                table.features(places),
+                pair_features(candidates, self.prior),
+                self.following.lift(recents.items[:, 0], row, items, self.prior),
+                _latent_features(products, candidates, places),
+                sessions.features(row, items),
+                table.context(rows[row], places),
+            ]
         )
-        return _Block(rows, items, features)
+        return _Block(rows, candidates.starts, row, items, torch.from_numpy(features).to(h.device))
 
     def _nearest(self, products: Tensor) -> np.ndarray:
         pool = self.pool
@@ -151,39 +141,48 @@ class ServingScore:
         return np.asarray(pool[near])
 
 
-class _ItemTable:
-    """Item features and latents, gathered once for the items that may be candidates: padding, the pool (p,), then ``others``."""
+def _latent_features(products: Tensor, candidates: Candidates, places: np.ndarray) -> np.ndarray:
+    """Return (LATENT_FEATURES, m) float32: h·z of the candidates at these ``places``, and how far below the request's best."""
+    latent = products[torch.from_numpy(candidates.row), torch.from_numpy(places)].cpu().numpy()
+    some = np.flatnonzero(np.diff(candidates.starts))
+    best = np.zeros(len(products), np.float32)
+    best[some] = np.maximum.reduceat(latent, candidates.starts[some]) if len(some) else 0.0
+    return np.stack([latent / 4.0, (latent - best[candidates.row]) / 8.0])
 
-    def __init__(
-        self, counts: ItemCounts, contexts: tuple[ContextCounts, ...], z: Tensor | PatchedRows, pool: np.ndarray,
-        others: np.ndarray,
-    ) -> None:  # fmt: skip
-        first = np.r_[0, pool]
+
+class _ItemTable:
+    """What is known of the items that may be candidates, gathered once: padding, the pool (p,), then ``others``.
+
+    Args:
+        context: codes (n, columns + KINDS) of all requests; openings: those of :func:`by_opening` (n, columns).
+    """
+
+    def __init__(self, score: ServingScore, others: np.ndarray, context: np.ndarray, openings: np.ndarray) -> None:
+        first = np.r_[0, score.pool]
         possible = np.r_[first, np.setdiff1d(others, first)]
-        self._row = np.zeros(counts.num_items + 1, np.int32)
+        self._row = np.zeros(score.counts.num_items + 1, np.int32)
         self._row[possible] = np.arange(len(possible))
-        self._features = item_features(counts, possible)
-        self._contexts = [one.table(self._row, len(possible)) for one in contexts]
-        self._z = z[torch.from_numpy(possible)]
+        self._features = item_features(score.counts, possible)
+        asked, prior = ((score.context, context), (score.openings, openings)), score.prior[possible]
+        self._contexts = [counts.table(codes, self._row, prior) for counts, codes in asked]
+        self._z = score.z[torch.from_numpy(possible)]
 
     def products(self, h: Tensor) -> Tensor:
         """h·z (n, places) of user latents (n, d) with every item of the table, in the order of :meth:`places`."""
         # One product of all is many times faster than gathering each request's candidates, which repeat.
         return h @ self._z.T
 
-    def places(self, items: np.ndarray) -> Tensor:
-        """Columns (…) of ``items`` (…) among the products."""
-        return torch.from_numpy(self._row[items].astype(np.int64)).to(self._z.device)
+    def places(self, items: np.ndarray) -> np.ndarray:
+        """Where ``items`` (m,) lie in the table, and among the products."""
+        return np.asarray(self._row[items])
 
-    def features(self, items: np.ndarray) -> np.ndarray:
-        """Features (…, f) of ``items`` (…)."""
-        return np.asarray(self._features[self._row[items]])
+    def features(self, places: np.ndarray) -> np.ndarray:
+        """Features (f, m) of the items at ``places`` (m,)."""
+        return np.take(self._features, places, axis=1)
 
-    def context(self, contexts: tuple[np.ndarray, ...], items: np.ndarray, prior: np.ndarray) -> np.ndarray:
-        """Context features (n, c, columns of all) of ``items`` (n, c) for requests in each of ``contexts`` (n, columns)."""
-        places = self._row[items]
-        tables = zip(self._contexts, contexts, strict=True)
-        return np.concatenate([table.features(context, places, prior) for table, context in tables], axis=2)
+    def context(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Context features (columns, m) of the items at ``places`` (m,), each for its request ``rows`` (m,)."""
+        return np.concatenate([table.features(rows, places) for table in self._contexts])
 
 
 class _Consumed:
@@ -193,53 +192,53 @@ class _Consumed:
         order = np.argsort(requests.consumed_rows, kind="stable")
         self._rows, self._items = requests.consumed_rows[order], requests.consumed_items[order]
 
-    def among(self, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Which candidates ``items`` (n, c), rising in a row with 0 behind the end, were consumed in their ``rows`` (n,)."""
+    def among(self, rows: np.ndarray, row: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Which candidates ``items`` (m,), rising in each of the ``rows`` (n,) that ``row`` (m,) names, were consumed there."""
         low, high = np.searchsorted(self._rows, rows), np.searchsorted(self._rows, rows, "right")
         sizes = high - low
-        local = np.repeat(np.arange(len(rows)), sizes)
-        at = np.repeat(low - (np.cumsum(sizes) - sizes), sizes) + np.arange(len(local))
-        found = np.zeros(items.size, bool)
-        width = items.shape[1]
-        ends = np.where(items > 0, items, 1 << 31)
-        keys = (np.arange(len(rows))[:, None] << 32 | ends).ravel()
-        wanted = local << 32 | self._items[at]
-        place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-        if len(keys):
+        at = np.repeat(low - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+        found = np.zeros(len(items), bool)
+        if len(items):
+            keys = row << 32 | items
+            wanted = np.repeat(np.arange(len(rows)), sizes) << 32 | self._items[at]
+            place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
             found[place[keys[place] == wanted]] = True
-        return found.reshape(len(rows), width)
+        return found
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Requests ``rows`` (n,) with their candidates ``items`` (n, c) and features (n, c, f)."""
+    """Requests ``rows`` (n,) with their candidates ``items`` (m,), which :class:`Candidates` lays out, and features (f, m)."""
 
     rows: np.ndarray
+    starts: np.ndarray
+    row: np.ndarray
     items: np.ndarray
     features: Tensor
 
     def ranks(self, scores: np.ndarray, targets: np.ndarray, consumed: _Consumed) -> tuple[np.ndarray, np.ndarray]:
         """(better, ties) of each target among the candidates that were not consumed."""
-        hit = self.items == targets[:, None]
-        found = hit.any(1) & (targets > 0)
-        open_ = (self.items > 0) & ~hit & ~consumed.among(self.rows, self.items)
-        own = np.where(found, np.where(hit, scores, 0.0).sum(1), np.inf)[:, None]
-        better = ((scores > own) & open_).sum(1)
-        return np.where(found, better, -1), np.where(found, ((scores == own) & open_).sum(1), 0)
+        hit = self.items == targets[self.row]
+        own, found = np.full(len(targets), np.inf, scores.dtype), np.zeros(len(targets), bool)
+        own[self.row[hit]], found[self.row[hit]] = scores[hit], True
+        open_ = ~hit & ~consumed.among(self.rows, self.row, self.items)
+        of_row = own[self.row]
+        better, ties = (np.bincount(self.row[told & open_], minlength=len(own)) for told in (scores > of_row, scores == of_row))
+        return np.where(found, better, -1), np.where(found, ties, 0)
 
     def examples(self, targets: np.ndarray, chosen: np.ndarray, state: Tensor, random: np.random.Generator) -> HeadExamples:
         """Examples of the chosen requests whose target is among their candidates, with sampled other candidates."""
-        hit = self.items == targets[:, None]
-        others = (self.items > 0).sum(1) - 1
-        rows = np.flatnonzero(chosen & hit.any(1) & (targets > 0) & (others > 0))
-        positive = hit[rows].argmax(1) if self.items.shape[1] else np.zeros(0, np.int64)
-        drawn = (random.random((len(rows), NEGATIVES)) * others[rows, None]).astype(np.int64)
+        positive = np.flatnonzero(self.items == targets[self.row])
+        others = np.diff(self.starts) - 1
+        positive = positive[(chosen & (others > 0))[self.row[positive]]]
+        rows = self.row[positive]
+        others, first = others[rows], self.starts[rows]
+        drawn = first[:, None] + (random.random((len(rows), NEGATIVES)) * others[:, None]).astype(np.int64)
         drawn += drawn >= positive[:, None]
-        columns = torch.from_numpy(np.c_[positive, drawn])
         at = torch.from_numpy(rows)
         # Drawn with replacement and evenly: each stands for its share of the others.
-        log_q = np.log(NEGATIVES / others[rows])[:, None] * np.r_[0.0, np.ones(NEGATIVES)]
+        log_q = np.log(NEGATIVES / others)[:, None] * np.r_[0.0, np.ones(NEGATIVES)]
         return HeadExamples(
-            self.features[at[:, None], columns].half(), state[at].clone(),
+            self.features[:, torch.from_numpy(np.c_[positive, drawn])].half().permute(1, 2, 0).contiguous(), state[at].clone(),
             torch.from_numpy(log_q.astype(np.float32)).to(state.device),
         )  # fmt: skip

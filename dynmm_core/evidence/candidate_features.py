@@ -43,9 +43,9 @@ def pair_feature_count(columns: int) -> int:
 
 
 def item_features(counts: ItemCounts, items: np.ndarray) -> np.ndarray:
-    """Return (m, item_feature_count) float32 of ``items`` (m,).
+    """Return (item_feature_count, m) float32 of ``items`` (m,).
 
-    Columns: log share per horizon and per decay; trends, first horizon to third and third to fifth; log age; log time since
+    Rows: log share per horizon and per decay; trends, first horizon to third and third to fifth; log age; log time since
     the last event; whether the base does not know the item; those of :func:`pace_features`. Scaled to about one.
     """
     horizons = log_share(counts.horizons[:, items], counts.horizons.sum(1)[:, None]) / 3.0
@@ -54,7 +54,7 @@ def item_features(counts: ItemCounts, items: np.ndarray) -> np.ndarray:
     idle = np.log1p(np.maximum(counts.as_of_ms - counts.last_event_ms[items], 0) / HOUR_MS) / 5.0
     trends = [horizons[0] - horizons[2], horizons[2] - horizons[4]]
     age, pace = np.log1p(age_hours) / 5.0, pace_features(counts.pace, items, age_hours)
-    return np.stack([*horizons, *decays, *trends, age, idle, ~counts.in_base[items], *pace], axis=1).astype(np.float32)
+    return np.stack([*horizons, *decays, *trends, age, idle, ~counts.in_base[items], *pace]).astype(np.float32)
 
 
 def item_prior(counts: ItemCounts, row: int = 1) -> np.ndarray:
@@ -64,15 +64,15 @@ def item_prior(counts: ItemCounts, row: int = 1) -> np.ndarray:
 
 
 def pair_features(candidates: Candidates, prior: np.ndarray) -> np.ndarray:
-    """Return (n, c, pair_feature_count) float32.
+    """Return (pair_feature_count, m) float32 of the candidates.
 
-    Columns: per column of the pairs log(((A + 5 p) / (total + 5)) / p), how much likelier the item is here than anywhere;
+    Rows: per column of the pairs log(((A + 5 p) / (total + 5)) / p), how much likelier the item is here than anywhere;
     log cosine of co-click; whether there is any co-click.
 
     Args:
         prior: (num_items + 1,) p, the share of each item in the events.
     """
-    p = prior[candidates.items][:, :, None]
-    lift = np.log((candidates.sums + LIFT_PRIOR * p) / (candidates.totals[:, None, :] + LIFT_PRIOR) / p) / 2.0
+    p = prior[candidates.items]
+    lift = np.log((candidates.sums + LIFT_PRIOR * p) / (candidates.totals + LIFT_PRIOR)[:, candidates.row] / p) / 2.0
     cosine = np.log(candidates.cosine + 1e-3) / 3.0
-    return np.concatenate([lift, cosine[:, :, None], candidates.sums[:, :, -1:] > 0], axis=2).astype(np.float32)
+    return np.stack([*lift, cosine, candidates.sums[-1] > 0]).astype(np.float32)

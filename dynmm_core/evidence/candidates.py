@@ -11,30 +11,36 @@ QUERY_ITEMS = 8
 NEIGHBOURS = 48
 TREND_ITEMS = 50
 _PLACE_BITS = 12
-_MOST_BITS = (1 << 31) - 1
+_KEY_BITS, _FLOAT_BITS = 63, 31
+_MOST_BITS = (1 << _FLOAT_BITS) - 1
 
 
 @dataclass(frozen=True)
 class NeighbourLists:
     """The strongest neighbours of the items ``ids`` (d,), rising, never empty.
 
-    ``items`` (d, k), 0 behind the end; ``values`` (d, k, columns) their pair counts; ``totals`` (d, columns) all of an item's.
+    ``items`` (d, k), 0 behind the end; ``values`` (columns, d, k) their pair counts; ``totals`` (columns, d) all of an item's;
+    ``cosine`` (d, k): of co-click with the longest half-life.
     """
 
     ids: np.ndarray
     items: np.ndarray
     values: np.ndarray
     totals: np.ndarray
+    cosine: np.ndarray
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Candidates ``items`` (n, c) of n requests, rising in a row, 0 behind the end, and what pairs say of them.
+    """Candidates ``items`` (m,) of n requests, one request's behind the other's, rising, and what pairs say of them.
 
-    ``sums`` (n, c, columns): pair counts of the request's newest items, weighted by place, out of ``totals`` (n, columns);
-    ``cosine`` (n, c): of co-click with the longest half-life, summed likewise.
+    Request r has those from ``starts[r]`` to ``starts[r + 1]``; ``row`` (m,) is the request of each.
+    ``sums`` (columns, m): pair counts of the request's newest items, weighted by place, out of ``totals`` (columns, n);
+    ``cosine`` (m,): summed likewise.
     """
 
+    starts: np.ndarray
+    row: np.ndarray
     items: np.ndarray
     sums: np.ndarray
     totals: np.ndarray
@@ -46,21 +52,46 @@ def neighbour_lists(pairs: PairCounts, items: np.ndarray, num_items: int, size: 
     ids = np.unique(items)
     ids = np.unique(np.r_[0, ids[ids <= num_items]])  # padding is an item without neighbours
     rows = pairs.neighbours(ids)
-    totals = pairs.totals(num_items)[:, ids].T
+    every = pairs.totals(num_items)
+    totals = every[:, ids]
     row = np.repeat(np.arange(len(ids)), np.diff(rows.starts))
-    share = (rows.values / np.maximum(totals[row].T, 1e-9)).sum(0)
-    some = np.flatnonzero((share > 0) & (rows.items <= num_items))
-    row = row[some]
-    # The bits of positive floats are in their order. One stable sort of integers, in which the smaller item stays first, is
-    # five times faster than sorting by three keys.
-    order = some[np.argsort(row << 32 | _MOST_BITS - share[some].view(np.int32), kind="stable")]
-    place = np.arange(len(row)) - np.searchsorted(row, np.arange(len(ids)))[row]
-    keep = place < size
-    found = np.zeros((len(ids), size), np.int64)
-    values = np.zeros((len(ids), size, len(rows.values)), np.float32)
-    found[row[keep], place[keep]] = rows.items[order[keep]]
-    values[row[keep], place[keep]] = rows.values[:, order[keep]].T
-    return NeighbourLists(ids, found, values, totals)
+    share = np.zeros(len(row), np.float32)
+    for value, total in zip(rows.values, totals, strict=True):
+        share += value / np.maximum(total, 1e-9)[row]
+    share[rows.items > num_items] = 0.0
+    if not len(share):
+        none = np.zeros((len(ids), size), np.float32)
+        return NeighbourLists(ids, none.astype(np.int64), np.zeros((len(every), *none.shape), np.float32), totals, none)
+    at, found = _largest(share, rows.starts, size)
+    neighbours = np.where(found, rows.items[at], 0)
+    values = np.where(found, rows.values[:, at], 0.0)
+    expected = np.sqrt(totals[-1][:, None] * every[-1][neighbours] + 1.0)
+    return NeighbourLists(ids, neighbours, values, totals, values[-1] / expected)
+
+
+def _largest(values: np.ndarray, starts: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where in each row, as ``starts`` (r + 1,) cut ``values`` (m,), its largest lie (r, size), and which of them are above 0.
+
+    None of the values is below 0. The first of equal ones comes first.
+    """
+    sizes = np.diff(starts)
+    at, found = np.zeros((len(sizes), size), np.int64), np.arange(size) < sizes[:, None]
+    # The bits of positive floats are in their order. Sorting whole numbers, which hold row, value and place, is ten times
+    # faster than to sort by several keys; as many rows at once as the bits allow.
+    place_bits = int(sizes.max()).bit_length()
+    rows_at_once = 1 << (_KEY_BITS - _FLOAT_BITS - place_bits)
+    bits = (_MOST_BITS - values.view(np.int32)).astype(np.int64)
+    for first in range(0, len(sizes), rows_at_once):
+        of = sizes[first : first + rows_at_once]
+        low, high = starts[first], starts[first + len(of)]
+        start = starts[first : first + len(of)] - low
+        row = np.repeat(np.arange(len(of)), of)
+        place = np.arange(high - low) - start[row]
+        packed = np.sort((row << _FLOAT_BITS | bits[low:high]) << place_bits | place)
+        if len(packed):
+            best = packed[np.minimum(start[:, None] + np.arange(size), len(packed) - 1)] & ((1 << place_bits) - 1)
+            at[first : first + len(of)] = np.minimum(starts[first : first + len(of), None] + best, len(values) - 1)
+    return at, found & (values[at] > 0)
 
 
 def trend_list(scores: np.ndarray, size: int = TREND_ITEMS) -> np.ndarray:
@@ -73,52 +104,54 @@ def trend_list(scores: np.ndarray, size: int = TREND_ITEMS) -> np.ndarray:
 
 
 def gather_candidates(
-    recents: Recents, lists: NeighbourLists, shared: np.ndarray, own: np.ndarray, item_totals: np.ndarray, rule_columns: int
-) -> Candidates:
+    recents: Recents, lists: NeighbourLists, shared: np.ndarray, own: np.ndarray, rule_columns: int
+) -> Candidates:  # fmt: skip
     """Unite the lists of each request, and sum what the pairs say.
 
     Args:
         recents: of the requests (n); lists: of the items among them; shared: (t,) candidates of every request;
-        own: (n, m) each request's further ones, 0 for none; item_totals: (num_items + 1,) the last column's totals;
-        rule_columns: how many columns are the rule's.
+        own: (n, m) each request's further ones, 0 for none; rule_columns: how many columns are the rule's.
     """
     queries = recents.items[:, :QUERY_ITEMS]
     at_list = np.minimum(np.searchsorted(lists.ids, queries), len(lists.ids) - 1)
     at_list = np.where(lists.ids[at_list] == queries, at_list, 0)
     n, size = len(queries), lists.items.shape[1]
     neighbours = lists.items[at_list].reshape(n, QUERY_ITEMS * size)
-    place, slot, items = _unite(np.c_[neighbours, np.broadcast_to(shared, (n, len(shared))), own])
-    row, at = np.nonzero((place >= 0) & (place < QUERY_ITEMS * size))
-    query, k = place[row, at] // size, place[row, at] % size
-    source = at_list[row, query]
-    weights = _query_weights(lists.values.shape[2], rule_columns)
-    values, weight = lists.values[source, k], weights[query]
-    cell, cells = row * items.shape[1] + slot[row, at], n * items.shape[1]
-    sums = np.stack([np.bincount(cell, column, cells) for column in (values * weight).T], axis=1)
-    expected = np.sqrt(lists.totals[source, -1] * item_totals[lists.items[source, k]] + 1.0)
-    cosine = np.bincount(cell, values[:, -1] / expected * weight[:, -1], cells)
-    totals = (lists.totals[at_list] * weights).sum(1)
-    return Candidates(
-        items, sums.reshape(*items.shape, -1).astype(np.float32), totals.astype(np.float32),
-        cosine.reshape(items.shape).astype(np.float32),
-    )  # fmt: skip
+    starts, row, items, which, place = _unite(np.c_[neighbours, np.broadcast_to(shared, (n, len(shared))), own])
+    said = np.flatnonzero(place < QUERY_ITEMS * size)
+    which, place = which[said], place[said]
+    query, k = np.divmod(place, size)
+    source = at_list[row[which], query] * size + k
+    weights = _query_weights(len(lists.values), rule_columns)
+    sums = np.empty((len(weights), len(items)), np.float32)
+    for column, (values, weight) in enumerate(zip(lists.values, weights, strict=True)):
+        sums[column] = np.bincount(which, values.ravel()[source] * weight[query], len(items))
+    cosine = np.bincount(which, lists.cosine.ravel()[source] * weights[-1][query], len(items))
+    totals = np.einsum("cnq,cq->cn", lists.totals[:, at_list], weights)
+    return Candidates(starts, row, items, sums, totals.astype(np.float32), cosine.astype(np.float32))
 
 
-def _unite(every: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sort each row of items (n, w), 0 for none: places they came from (n, w), -1 for none; slots; the distinct items (n, c)."""
+def _unite(every: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Take the distinct items of each row of ``every`` (n, w), 0 for none.
+
+    Returns:
+        Where each row's items start (n + 1,); the row of each (m,); the items (m,), rising in a row; and for all that is not 0
+        in ``every``, which of these it is, rising, and its place in its row (both (e,)).
+    """
+    n, width = every.shape
     # One sort of packed integers is several times faster than an argsort.
-    packed = np.sort(every << _PLACE_BITS | np.arange(every.shape[1]), axis=1)
-    item, place = packed >> _PLACE_BITS, packed & ((1 << _PLACE_BITS) - 1)
+    packed = np.sort(every << _PLACE_BITS | np.arange(width), axis=1)
+    item = packed >> _PLACE_BITS
+    some = np.flatnonzero(item)
     fresh = item > 0
     fresh[:, 1:] &= item[:, 1:] != item[:, :-1]
-    slot = np.cumsum(fresh, axis=1) - 1
-    items = np.zeros((len(every), int(slot[:, -1].max(initial=-1)) + 1), np.int64)
-    row, at = np.nonzero(fresh)
-    items[row, slot[row, at]] = item[row, at]
-    return np.where(item > 0, place, -1), slot, items
+    sizes = fresh.sum(1)
+    which = np.cumsum(fresh.ravel())[some] - 1
+    place = packed.ravel()[some] & ((1 << _PLACE_BITS) - 1)
+    return np.r_[0, np.cumsum(sizes)], np.repeat(np.arange(n), sizes), item[fresh], which, place
 
 
 def _query_weights(columns: int, rule_columns: int) -> np.ndarray:
-    """What the k-th newest item weighs (QUERY_ITEMS, columns): the rule hears two of them, co-click all."""
-    k = np.arange(QUERY_ITEMS)[:, None]
-    return np.where(np.arange(columns) < rule_columns, np.where(k < 2, 1.0 / (k + 1), 0.0), 1.0 / (1.0 + 0.15 * k))
+    """What the k-th newest item weighs (columns, QUERY_ITEMS): the rule hears two of them, co-click all."""
+    k = np.arange(QUERY_ITEMS)
+    return np.where(np.arange(columns)[:, None] < rule_columns, np.where(k < 2, 1.0 / (k + 1), 0.0), 1.0 / (1.0 + 0.15 * k))

@@ -133,35 +133,37 @@ class ContextCounts:
         items, times = np.repeat(item_idx, self.columns), np.repeat(event_time_ms, self.columns)
         self._table.add(rows, items, times, np.ones((1, len(rows))), as_of_ms)
 
-    def table(self, place: np.ndarray, places: int) -> "ContextTable":
-        """Return the counts of some items: ``place`` (num_items + 1,) says in which of ``places`` each lies, 0 in none."""
-        size = self.columns << _CODE_BITS
-        found = self._table.rows(np.arange(size))
-        counts = np.zeros((size, places), np.float32)
-        row, known = np.repeat(np.arange(size), np.diff(found.starts)), found.items < len(place)
+    def table(self, context: np.ndarray, place: np.ndarray, prior: np.ndarray) -> "ContextTable":
+        """Return how much likelier some items are in each context of some requests than anywhere.
+
+        log((c + 20 p) / (total + 20) / p) / 2, of c clicks there out of their total.
+
+        Args:
+            context: codes (n, columns) of the requests; place: (num_items + 1,) where each item lies in the table, 0 in none;
+            prior: (places,) p, the share of the item at each place in all events.
+        """
+        rows, inverse = np.unique(_rows(context), return_inverse=True)
+        found = self._table.rows(rows)
+        counts = np.zeros((len(rows), len(prior)), np.float32)
+        row, known = np.repeat(np.arange(len(rows)), np.diff(found.starts)), found.items < len(place)
         counts[row[known], place[found.items[known]]] = found.values[0, known]
-        counts[:, 0] = 0.0
-        return ContextTable(counts, self._table.totals(max(size - 1, 0))[0][:size])
+        totals = self._table.totals(int(rows.max(initial=0)))[0][rows]
+        share = (counts + _PRIOR * prior) / (totals[:, None] + _PRIOR)
+        return ContextTable(inverse.reshape(context.shape).T.copy(), np.log(share / prior) / 2.0)
 
 
 @dataclass(frozen=True)
 class ContextTable:
-    """Clicks of some items in each context (contexts, places), and of all items (contexts,)."""
+    """Which ``contexts`` (columns, n) requests are in, and how much likelier items are there, ``lifts`` (contexts, places)."""
 
-    counts: np.ndarray
-    totals: np.ndarray
+    contexts: np.ndarray
+    lifts: np.ndarray
 
-    def features(self, context: np.ndarray, places: np.ndarray, prior: np.ndarray) -> np.ndarray:
-        """Return log((c + 20 p) / (total + 20) / p) (n, c, columns): how much likelier an item is here than anywhere.
-
-        Args:
-            context: codes (n, columns); places (n, c) of the candidates; prior (n, c): p, their share in all events.
-        """
-        features = np.empty((*places.shape, context.shape[1]), np.float32)
-        for column, rows in enumerate(_rows(context).T):
-            share = (self.counts[rows[:, None], places] + _PRIOR * prior) / (self.totals[rows][:, None] + _PRIOR)
-            features[:, :, column] = np.log(share / prior) / 2.0
-        return features
+    def features(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Return (columns, m) float32 of the items at ``places`` (m,), each for its request ``rows`` (m,)."""
+        # One flat index is several times faster than two.
+        starts = self.contexts * self.lifts.shape[1]
+        return np.asarray(self.lifts.ravel()[starts[:, rows] + places])
 
 
 def _rows(context: np.ndarray) -> np.ndarray:

@@ -81,14 +81,18 @@ class DecayedTable:
         at = np.repeat(low - starts[:-1], sizes) + np.arange(starts[-1])
         return TableRows(starts, self._keys[at] & _COLUMN_MASK, self._values[:, at] * self._now()[:, None])
 
-    def at(self, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Return the cells (half-lives, n, c) float32 of ``items`` (n, c) in their ``rows`` (n,), decayed to ``as_of_ms``."""
-        values = np.zeros((len(self._values), *items.shape), np.float32)
-        if len(self._keys):
-            keys = rows.astype(np.int64)[:, None] << KEY_SHIFT | items
-            at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-            found = self._keys[at] == keys
-            values[:, found] = self._values[:, at[found]] * self._now()[:, None]
+    def at(self, rows: np.ndarray, row: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Return the cells (half-lives, m) float32 of ``items`` (m,), each in the ``row``-th (m,) of ``rows``, decayed."""
+        values = np.zeros((len(self._values), len(items)), np.float32)
+        # Looked for among the cells of these rows, which the cache holds, and not in the whole table.
+        distinct, place = np.unique(rows, return_inverse=True)
+        cells = self.rows(distinct)
+        if len(cells.items):
+            have = np.repeat(np.arange(len(distinct)), np.diff(cells.starts)) << KEY_SHIFT | cells.items
+            keys = (place << KEY_SHIFT)[row] | items
+            at = np.minimum(np.searchsorted(have, keys), len(have) - 1)
+            found = np.flatnonzero(have[at] == keys)
+            values[:, found] = cells.values[:, at[found]]
         return values
 
     def totals(self, last_row: int) -> np.ndarray:

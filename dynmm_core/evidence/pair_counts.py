@@ -78,18 +78,19 @@ class PairCounts:
         """Return the neighbours of distinct ``items`` (r,)."""
         return self._table.rows(items)
 
-    def lift(self, previous: np.ndarray, items: np.ndarray, prior: np.ndarray, num_items: int) -> np.ndarray:
-        """Return (n, c, columns) float32: how much likelier each of ``items`` (n, c) is behind ``previous`` (n,) than anywhere.
+    def lift(self, previous: np.ndarray, row: np.ndarray, items: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """Return (columns, m) float32: how much likelier each of ``items`` (m,) is behind another than anywhere.
 
         log(((A + 5 p) / (total + 5)) / p) / 2, 0 behind an item that is not known.
 
         Args:
-            previous: 0 for none; prior: (n, c) p, the items' share in all events.
+            previous: (n,) the others, 0 for none; row: (m,) behind which of them each item is;
+            prior: (num_items + 1,) p, the share of each item in all events.
         """
-        known = np.where(previous <= num_items, previous, 0)
-        total, p = self.totals(num_items)[:, known], LIFT_PRIOR * prior
-        ratio = (self._table.at(known, items) + p) / (total[:, :, None] + LIFT_PRIOR) / prior
-        return np.asarray(np.moveaxis(np.log(ratio) / 2.0, 0, 2), np.float32)
+        known, p = np.where(previous < len(prior), previous, 0), prior[items]
+        total = self.totals(len(prior) - 1)[:, known] + LIFT_PRIOR
+        ratio = (self._table.at(known, row, items) + LIFT_PRIOR * p) / total[:, row] / p
+        return np.asarray(np.log(ratio) / 2.0, np.float32)
 
     def totals(self, num_items: int) -> np.ndarray:
         """Return the sums over each item's neighbours (columns, num_items + 1) float32."""

@@ -50,13 +50,33 @@ class OnlineHead(nn.Module):
 
     def forward(self, features: Tensor, state: Tensor) -> Tensor:
         """Return the scores (n, c) of candidates ``features`` (n, c, f) of requests in ``state`` (n, s)."""
-        state = torch.cat([state[:, :-1], torch.minimum(state[:, -1:], self.greatest_age)], dim=1)
+        state = self._clamped(state)
         weight = self.weight + state @ self.by_state
         linear = torch.bmm(features, weight[:, :, None]).squeeze(2)
         of_features, of_state = self.w1.weight[:, : features.shape[2]], self.w1.weight[:, features.shape[2] :]
         hidden = torch.relu(features @ of_features.T + (state @ of_state.T + self.w1.bias)[:, None, :])
         scores: Tensor = linear + self.w2(hidden).squeeze(2)
         return scores
+
+    @torch.no_grad()
+    def ranking(self, features: Tensor, state: Tensor, row: Tensor) -> Tensor:
+        """Return the same scores (m,) of candidates that differ in number from request to request.
+
+        Args:
+            features: (f, m), a feature's values side by side; state: (n, s); row: (m,) the request of each candidate.
+        """
+        state = self._clamped(state)
+        of_features, of_state = self.w1.weight[:, : len(features)], self.w1.weight[:, len(features) :]
+        # The features are read once, for all that is multiplied with them.
+        said = torch.cat([of_features, self.by_state, self.weight[None]]) @ features
+        hidden, by_state, linear = said[: len(of_features)], said[len(of_features) : -1], said[-1]
+        of_request = of_state @ state.T + self.w1.bias[:, None]
+        hidden = torch.relu(hidden + of_request.index_select(1, row))
+        by_state = (by_state * state.T.index_select(1, row)).sum(0)
+        return linear + by_state + (self.w2.weight @ hidden)[0]
+
+    def _clamped(self, state: Tensor) -> Tensor:
+        return torch.cat([state[:, :-1], torch.minimum(state[:, -1:], self.greatest_age)], dim=1)
 
 
 def request_state(user_summary: Tensor, version_age_ms: np.ndarray) -> Tensor:

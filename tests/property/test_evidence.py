@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynmm_core.evidence import candidates
 from dynmm_core.evidence.candidates import QUERY_ITEMS, gather_candidates, neighbour_lists, trend_list
 from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening, with_kinds
 from dynmm_core.evidence.decayed_table import DecayedTable
@@ -112,31 +113,51 @@ def test_candidates_are_the_union_of_the_lists_with_their_sums() -> None:
     queries[0, 0], queries[1, :2] = 1, (2, 1)
     lists = neighbour_lists(pairs, queries, num_items=5, size=2)
     found = gather_candidates(
-        Recents(queries, np.zeros_like(queries)), lists, np.array([5]), np.array([[0], [3], [0]]), pairs.totals(5)[-1], 1
+        Recents(queries, np.zeros_like(queries)), lists, np.array([5]), np.array([[0], [3], [0]]), rule_columns=1
     )
-    assert found.items.tolist() == [[2, 3, 5, 0, 0], [1, 2, 3, 4, 5], [5, 0, 0, 0, 0]]
+    assert found.items.tolist() == [2, 3, 5, 1, 2, 3, 4, 5, 5]
+    assert found.row.tolist() == [0] * 3 + [1] * 5 + [2] and found.starts.tolist() == [0, 3, 8, 9]
     # Of the second request 2 is the newest item, 1 the one before: 3 follows 1 once, at half its weight; co-click at 1 / 1.15.
-    assert found.sums[1, :, 0] == pytest.approx([0.0, 0.5, 0.5, 0.0, 0.0], rel=1e-2)
-    assert found.sums[1, 2, 1] == pytest.approx(1 / 1.15, rel=1e-2)
-    assert found.totals[0] == pytest.approx([2.0, 2.0], rel=1e-2)
-    assert (found.cosine > 0).tolist() == (found.sums[:, :, 1] > 0).tolist()
+    assert found.sums[0, 3:8] == pytest.approx([0.0, 0.5, 0.5, 0.0, 0.0], rel=1e-2)
+    assert found.sums[1, 5] == pytest.approx(1 / 1.15, rel=1e-2)
+    assert found.totals[:, 0] == pytest.approx([2.0, 2.0], rel=1e-2)
+    assert (found.cosine > 0).tolist() == (found.sums[1] > 0).tolist()
     assert QUERY_ITEMS <= RECENT_ITEMS
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 0.25, 0.5, 2.0, 7e-6]), max_size=9), min_size=1, max_size=9), st.integers(1, 4))
+@settings(deadline=None, max_examples=60)
+def test_the_largest_of_each_row_come_in_their_order_whatever_a_key_holds(rows: list[list[float]], size: int) -> None:
+    starts = np.cumsum([0, *map(len, rows)])
+    values = np.array([value for row in rows for value in row], np.float32)
+    if not len(values):
+        return
+    expected = [
+        [int(start) + at for at in sorted(range(len(row)), key=lambda at: -row[at])[:size] if row[at] > 0]
+        for row, start in zip(rows, starts, strict=False)
+    ]
+    for key_bits in (63, 36):  # all rows at once, and only two of them or fewer
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(candidates, "_KEY_BITS", key_bits)
+            at, found = candidates._largest(values, starts, size)
+        assert [row[some].tolist() for row, some in zip(at, found, strict=True)] == expected
 
 
 def test_what_follows_the_last_item_lifts_a_candidate_above_its_prior() -> None:
     pairs, recent_items = PairCounts(PairScales((HOUR_MS, 2 * HOUR_MS), (), HOUR_MS, HOUR_MS)), RecentItems()
     users, items, times = np.array([1, 1, 2, 2]), np.array([1, 2, 1, 3]), np.full(4, HOUR_MS)
     pairs.observe(items, times, recent_items.before(users, items, times, within=True), HOUR_MS)
-    asked, prior = np.array([[1, 2, 0], [2, 3, 4], [1, 2, 3], [2, 3, 0]]), np.full((4, 3), 0.25)
-    frozen = pairs.frozen(2 * HOUR_MS)
-    found = frozen.lift(np.array([1, 1, 0, 9]), asked, prior, num_items=4)
+    previous, row, asked = np.array([1, 1, 0, 9]), np.repeat(range(4), 3), np.array([1, 2, 0, 2, 3, 4, 1, 2, 3, 2, 3, 0])
+    prior, frozen = np.full(5, 0.25), pairs.frozen(2 * HOUR_MS)
+    found = frozen.lift(previous, row, asked, prior)
     by_half_life = [np.log((2.0**-power + 1.25) / (2 * 2.0**-power + 5) / 0.25) / 2 for power in (1.0, 0.5)]
     by_half_life_unseen = [np.log(1.25 / (2 * 2.0**-power + 5) / 0.25) / 2 for power in (1.0, 0.5)]
-    assert found[0, 1] == pytest.approx(by_half_life, rel=1e-4)
-    assert found[0, 0] == pytest.approx(by_half_life_unseen, rel=1e-4)
-    assert found[1] == pytest.approx(np.array([by_half_life, by_half_life, by_half_life_unseen]), rel=1e-4)
-    assert not found[2:].any()  # behind nothing, and behind an item that is not known yet
-    assert not PairCounts(PairScales.of_next(HOUR_MS)).lift(np.array([1]), asked[:1], prior[:1], num_items=4).any()
+    assert found[:, 1] == pytest.approx(by_half_life, rel=1e-4)
+    assert found[:, 0] == pytest.approx(by_half_life_unseen, rel=1e-4)
+    assert found[:, 3] == pytest.approx(by_half_life, rel=1e-4)
+    assert found[:, 5] == pytest.approx(by_half_life_unseen, rel=1e-4)
+    assert not found[:, 6:].any()  # behind nothing, and behind an item that is not known yet
+    assert not PairCounts(PairScales.of_next(HOUR_MS)).lift(previous, row, asked, prior).any()
 
 
 def test_the_trend_list_unites_the_best_of_every_row() -> None:
@@ -148,24 +169,22 @@ def test_context_says_how_much_likelier_an_item_is_there() -> None:
     counts = ContextCounts(2, HOUR_MS)
     codes = np.array([[1, 0], [1, 2], [2, 2]])
     counts.observe(codes, np.array([1, 1, 2]), np.full(3, HOUR_MS), HOUR_MS)
-    place = np.array([0, 1, 2])
-    table = counts.frozen(HOUR_MS).table(place, 3)
-    prior = np.full((1, 2), 0.5, np.float32)
-    features = table.features(np.array([[1, 2]]), np.array([[1, 2]]), prior)
-    assert features[0, :, 0] == pytest.approx([np.log(12 / 22 / 0.5) / 2, np.log(10 / 22 / 0.5) / 2], rel=1e-5)
-    assert features[0, :, 1] == pytest.approx([0.0, 0.0], abs=1e-6)
+    table = counts.frozen(HOUR_MS).table(np.array([[1, 2]]), np.array([0, 1, 2]), np.full(3, 0.5, np.float32))
+    features = table.features(np.zeros(2, np.int64), np.array([1, 2]))
+    assert features[0] == pytest.approx([np.log(12 / 22 / 0.5) / 2, np.log(10 / 22 / 0.5) / 2], rel=1e-5)
+    assert features[1] == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
 def test_what_opens_a_session_in_a_context_is_counted_apart() -> None:
     counts, columns = ContextCounts(2, HOUR_MS), np.array([[63, 1], [63, 1], [63, 0]])
     counts.observe(by_opening(columns, np.array([0, 1, 3])), np.array([1, 2, 2]), np.full(3, HOUR_MS), HOUR_MS)
-    table = counts.frozen(HOUR_MS).table(np.array([0, 1, 2]), 3)
-    asked = by_opening(np.array([[63, 1], [63, 1]]), np.array([0, 2]))
-    features = table.features(asked, np.array([[1, 2], [1, 2]]), np.full((2, 2), 0.5, np.float32))
+    asked = by_opening(np.full((2, 2), [63, 1]), np.array([0, 2]))
+    table = counts.frozen(HOUR_MS).table(asked, np.array([0, 1, 2]), np.full(3, 0.5, np.float32))
+    features = table.features(np.array([0, 0, 1, 1]), np.array([1, 2, 1, 2]))
     opening, later = np.log(np.array([11, 10]) / 21 / 0.5) / 2, np.log(np.array([10, 12]) / 22 / 0.5) / 2
-    assert features[0, :, 0] == pytest.approx(opening, rel=1e-5)
-    assert features[1, :, 0] == pytest.approx(later, rel=1e-5)
-    assert features[0, :, 1] == pytest.approx(opening, rel=1e-5)
+    assert features[0, :2] == pytest.approx(opening, rel=1e-5)
+    assert features[0, 2:] == pytest.approx(later, rel=1e-5)
+    assert features[1, :2] == pytest.approx(opening, rel=1e-5)
 
 
 def test_a_requests_kind_is_its_place_in_the_session_and_in_the_history() -> None:

@@ -52,6 +52,18 @@ def test_it_learns_weights_that_depend_on_the_state() -> None:
     assert weight[1] > learner.head.weight[1] + 0.2 > learner.head.by_state[0, 2] + 0.2
 
 
+def test_it_ranks_by_the_scores_that_it_learns_with() -> None:
+    learner, data = trainer(), examples(60)
+    for slide in range(5):
+        assert learner.learn(data, slide)
+    features, row = data.features.float(), torch.arange(60).repeat_interleave(1 + NEGATIVES)
+    some = torch.rand(len(row), generator=torch_generator(0, 0, "some")) < 0.7
+    with torch.no_grad():
+        expected = learner.head(features, data.state).flatten()[some]
+    found = learner.head.ranking(features.flatten(0, 1)[some].T, data.state, row[some])
+    assert torch.allclose(found, expected, atol=1e-5) and found.std() > 0.1
+
+
 def test_a_version_older_than_any_that_was_learned_from_counts_as_the_oldest_of_those() -> None:
     learner, data = trainer(), examples(200)
     data.state[:, -1] = torch.rand(200, generator=torch_generator(0, 0, "ages"))
