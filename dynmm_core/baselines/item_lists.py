@@ -7,6 +7,7 @@ import numpy as np
 from dynmm_core.baselines.contract import Requests
 from dynmm_core.baselines.sparse_ranking import Lifted, SharedScores
 from dynmm_core.evidence.decayed_table import TableRows
+from dynmm_core.evidence.row_tops import row_tops
 
 PAIRS_AT_ONCE = 4_000_000
 # float32 counts say nothing below this part of the largest one; there popularity decides.
@@ -30,9 +31,8 @@ class ItemLists:
         row, items, scores = row[keep], rows.items[keep], scores[keep]
         counts = np.bincount(row, minlength=len(ids))
         if counts.max(initial=0) > size:
-            order = np.lexsort((items, -scores, row))
-            place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-            best = np.sort(order[place < size])
+            at, found = row_tops(scores.astype(np.float32), np.r_[0, np.cumsum(counts)], size)
+            best = np.sort(at[found])
             row, items, scores = row[best], items[best], scores[best]
         starts = np.searchsorted(row, np.arange(len(ids) + 1))
         return cls(ids, starts, items, scores.astype(np.float64))

@@ -6,12 +6,12 @@ import numpy as np
 
 from dynmm_core.baselines.contract import Facts, Ranker, Requests, TriedModel
 from dynmm_core.baselines.decayed_popularity import FadingClicks
-from dynmm_core.baselines.item_lists import batches, below, expand, summed
+from dynmm_core.baselines.item_lists import batches, below, expand
 from dynmm_core.baselines.session_table import SessionTable
 from dynmm_core.baselines.sparse_ranking import Lifted, SharedScores
 from dynmm_core.evidence.recents import RECENT_ITEMS
 
-_PLACE_BITS, _SESSION_BITS, _ALIKE_BITS = 4, 32, 6
+_PLACE_BITS, _SESSION_BITS, _ALIKE_BITS, _SCORE_BITS = 4, 32, 6, 10
 _MOST_ALIKE, _MOST_SESSIONS = (1 << _ALIKE_BITS) - 1, (1 << _SESSION_BITS) - 1
 
 
@@ -93,9 +93,22 @@ class SessionKnnRanker:
         self, row: np.ndarray, at: np.ndarray, contents: np.ndarray, score: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         neighbour, position = expand(at, contents)
-        rows, items, sums = summed(row[neighbour], self.table.item_at(position), score[neighbour].astype(np.float64))
+        rows, items, sums = _counted(row[neighbour], self.table.item_at(position), score[neighbour])
         keep = items < len(self.popularity.scores)
         return rows[keep], items[keep], sums[keep]
+
+
+def _counted(rows: np.ndarray, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sum the scores, whole numbers, of equal pairs (row, item): the distinct pairs, sorted, with their sums."""
+    if not len(rows):
+        return rows, items, scores.astype(np.float64)
+    # One sort of packed integers is several times faster than an argsort by which scores are taken.
+    item_bits = int(items.max()).bit_length()
+    packed = np.sort((rows << item_bits | items) << _SCORE_BITS | scores)
+    pairs = packed >> _SCORE_BITS
+    first = np.flatnonzero(np.r_[True, pairs[1:] != pairs[:-1]])
+    sums = np.add.reduceat(packed & ((1 << _SCORE_BITS) - 1), first)
+    return pairs[first] >> item_bits, pairs[first] & ((1 << item_bits) - 1), sums.astype(np.float64)
 
 
 def _distinct(items: np.ndarray, length: np.ndarray) -> np.ndarray:

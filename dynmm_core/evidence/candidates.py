@@ -6,13 +6,12 @@ import numpy as np
 
 from dynmm_core.evidence.pair_counts import PairCounts
 from dynmm_core.evidence.recents import Recents
+from dynmm_core.evidence.row_tops import row_tops
 
 QUERY_ITEMS = 8
 NEIGHBOURS = 48
 TREND_ITEMS = 50
 _PLACE_BITS = 12
-_KEY_BITS, _FLOAT_BITS = 63, 31
-_MOST_BITS = (1 << _FLOAT_BITS) - 1
 
 
 @dataclass(frozen=True)
@@ -62,36 +61,11 @@ def neighbour_lists(pairs: PairCounts, items: np.ndarray, num_items: int, size: 
     if not len(share):
         none = np.zeros((len(ids), size), np.float32)
         return NeighbourLists(ids, none.astype(np.int64), np.zeros((len(every), *none.shape), np.float32), totals, none)
-    at, found = _largest(share, rows.starts, size)
+    at, found = row_tops(share, rows.starts, size)
     neighbours = np.where(found, rows.items[at], 0)
     values = np.where(found, rows.values[:, at], 0.0)
     expected = np.sqrt(totals[-1][:, None] * every[-1][neighbours] + 1.0)
     return NeighbourLists(ids, neighbours, values, totals, values[-1] / expected)
-
-
-def _largest(values: np.ndarray, starts: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where in each row, as ``starts`` (r + 1,) cut ``values`` (m,), its largest lie (r, size), and which of them are above 0.
-
-    None of the values is below 0. The first of equal ones comes first.
-    """
-    sizes = np.diff(starts)
-    at, found = np.zeros((len(sizes), size), np.int64), np.arange(size) < sizes[:, None]
-    # The bits of positive floats are in their order. Sorting whole numbers, which hold row, value and place, is ten times
-    # faster than to sort by several keys; as many rows at once as the bits allow.
-    place_bits = int(sizes.max()).bit_length()
-    rows_at_once = 1 << (_KEY_BITS - _FLOAT_BITS - place_bits)
-    bits = (_MOST_BITS - values.view(np.int32)).astype(np.int64)
-    for first in range(0, len(sizes), rows_at_once):
-        of = sizes[first : first + rows_at_once]
-        low, high = starts[first], starts[first + len(of)]
-        start = starts[first : first + len(of)] - low
-        row = np.repeat(np.arange(len(of)), of)
-        place = np.arange(high - low) - start[row]
-        packed = np.sort((row << _FLOAT_BITS | bits[low:high]) << place_bits | place)
-        if len(packed):
-            best = packed[np.minimum(start[:, None] + np.arange(size), len(packed) - 1)] & ((1 << place_bits) - 1)
-            at[first : first + len(of)] = np.minimum(starts[first : first + len(of), None] + best, len(values) - 1)
-    return at, found & (values[at] > 0)
 
 
 def trend_list(scores: np.ndarray, size: int = TREND_ITEMS) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynmm_core.evidence import candidates
+from dynmm_core.evidence import row_tops
 from dynmm_core.evidence.candidates import QUERY_ITEMS, gather_candidates, neighbour_lists, trend_list
 from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening, with_kinds
 from dynmm_core.evidence.decayed_table import DecayedTable
@@ -138,8 +138,8 @@ def test_the_largest_of_each_row_come_in_their_order_whatever_a_key_holds(rows: 
     ]
     for key_bits in (63, 36):  # all rows at once, and only two of them or fewer
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(candidates, "_KEY_BITS", key_bits)
-            at, found = candidates._largest(values, starts, size)
+            patch.setattr(row_tops, "_KEY_BITS", key_bits)
+            at, found = row_tops.row_tops(values, starts, size)
         assert [row[some].tolist() for row, some in zip(at, found, strict=True)] == expected
 
 
