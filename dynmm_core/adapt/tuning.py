@@ -20,7 +20,7 @@ from dynmm_core.model.bundle import Choices, CutState
 from dynmm_core.model.features import DECAY_STEPS
 from dynmm_core.model.online import OnlineSettings
 
-LEARNING_RATES = (1e-4, 1e-3, 3e-3, 1e-2)  # news want the greatest, a catalogue that hardly drifts the smallest
+LEARNING_RATES = (1e-4, 1e-3, 1e-2, 1e-1)  # thin slides want the greatest, a catalogue that hardly drifts the smallest
 STABILITY_WEIGHT = 1e-3  # no tail told it from 0 or from ten times as much
 ALIKE = 0.98  # of the best rate's figure: what the tail does not tell apart
 PAIR_SCALES = (1, 8, 64)  # times the half-life by which the rule ranks best

@@ -11,7 +11,8 @@ class OnlineOptions(BaseModel):
     """Options of online learning, the ``[replay.online]`` table of a protocol file; weights and rates without unit.
 
     The step: ranking is L_rank; a slide is learned from whole, in batches of batch_size, or larger ones where that would
-    take more than max_steps; negatives are drawn per batch; the gradient is clipped to clip_norm.
+    take more than max_steps; negatives are drawn per batch; the gradient is clipped to clip_norm. rate_by_share: a batch of
+    fewer than batch_size events has that share of the rate, so that what an event teaches does not hang on how thin slides are.
 
     The sum of Eq. 3: stability_weight λ_s (None: the bundle's choice), align_weight λ_m, recon_weight λ_r; ewc_weight
     λ_ewc of Eq. 2, ewc_decay of the running Fisher. projector_lr: rate of what maps a second modality.
@@ -29,6 +30,7 @@ class OnlineOptions(BaseModel):
     ranking: Ranking = "softmax"
     batch_size: int = Field(default=256, ge=1)
     max_steps: int = Field(default=16, ge=1)
+    rate_by_share: bool = True
     negatives: int = Field(default=512, ge=1)
     clip_norm: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)

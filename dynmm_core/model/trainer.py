@@ -40,6 +40,7 @@ class AdapterTrainer:
         if second:
             groups.append({"params": second, "lr": settings.projector_lr})
         self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        self._rates = [group["lr"] for group in self.optimiser.param_groups]
         self.updates = 0
         self.reservoir = Reservoir(settings.replay_capacity) if settings.replay_capacity else None
         self.elastic = ElasticWeights(adapter, settings.ewc_decay) if settings.ewc_weight else None
@@ -120,6 +121,10 @@ class AdapterTrainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), self.settings.clip_norm)
+        # Adam's steps are as long whatever they are taken for: thin slides would move the weights as far as full ones.
+        share = min(1.0, len(rows) / self.settings.batch_size) if self.settings.rate_by_share else 1.0
+        for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
         self.optimiser.step()
         self.updates += 1
         average_into(self.serving, self.adapter, self.updates, self.settings.ema_decay, warmup=self.settings.ema_warmup)
