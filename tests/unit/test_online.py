@@ -48,7 +48,8 @@ def examples(frozen: FrozenBase, n: int = 40, seed: int = 5) -> Examples:
 
 
 def trainer(frozen: FrozenBase, rate: float = 1e-2, weight: float = 1e-3, **options: object) -> AdapterTrainer:
-    settings = OnlineSettings.of(OnlineOptions.model_validate(options), rate, weight)
+    """The slides of these tests are a few events: they take the whole rate unless a test says otherwise."""
+    settings = OnlineSettings.of(OnlineOptions.model_validate({"rate_by_share": False, **options}), rate, weight)
     return new_learners(frozen, settings, seed=1).adapter
 
 
@@ -292,10 +293,10 @@ def test_a_poisoned_slide_is_rejected_and_everything_learned_goes_back(poison: s
         # The rate is right and every number finite: only the held-out events can tell.
         data = replace(data, positives=data.positives + 15)
         learner.settings = learner.settings.model_copy(update={"max_step_rms": 1e9})
-        learner.optimiser.param_groups[0]["lr"] = 1.0
+        learner._rates[0] = 1.0
     assert not learner.learn(data, 100)
     assert plain_state(learner) == before
-    learner.optimiser.param_groups[0]["lr"] = 1e-2
+    learner._rates[0] = 1e-2
     assert learner.learn(examples(frozen, seed=21), 101)
 
 
@@ -386,6 +387,21 @@ def test_without_warm_up_the_average_follows_at_its_plain_decay() -> None:
     learner.learn(examples(frozen), 1)
     raw, served = learner.adapter.item.w2.weight, learner.serving.item.w2.weight
     assert torch.allclose(served, raw * 0.01)
+
+
+def test_a_batch_that_is_not_full_takes_its_share_of_the_rate_and_a_full_one_all_of_it() -> None:
+    frozen, moved = base(), {}
+    data = examples(frozen)
+    for size in (len(data.positives), 4 * len(data.positives)):
+        for by_share in (False, True):
+            learner = trainer(frozen, batch_size=size, rate_by_share=by_share, **PLAIN)
+            before = learner.adapter.item.w2.weight.detach().clone()
+            learner.learn(data, 1)
+            moved[size, by_share] = learner.adapter.item.w2.weight.detach() - before
+    full, thin = (len(data.positives) * times for times in (1, 4))
+    assert moved[full, True].abs().max() > 0 and torch.equal(moved[full, True], moved[full, False])
+    assert torch.equal(moved[thin, False], moved[full, False])
+    assert torch.allclose(moved[thin, True], moved[full, True] / 4, rtol=1e-3)
 
 
 # The second modality.
