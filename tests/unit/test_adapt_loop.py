@@ -58,7 +58,8 @@ def loop_over(log: CutState, rate: float = 1e-2, **changes: object) -> AdaptLoop
         base_newest_ms=int(log.event_time_ms[CUT - 1]), fold_in=True,
     )  # fmt: skip
     settings = replace(settings, **changes)  # type: ignore[arg-type]
-    learners = new_learners(base, OnlineSettings(learning_rate=rate, stability_weight=1e-3), seed=1, context_columns=1)
+    online = OnlineSettings(learning_rate=rate, stability_weight=1e-3, batch_size=32)  # about a slide
+    learners = new_learners(base, online, seed=1, context_columns=1)
     baselines = {"window_popularity": {"window_ms": HOUR_MS}, "sequential_rule": {"half_life_ms": HOUR_MS}}
     choices = Choices(
         half_lives_ms=(HOUR_MS,) * DECAYS, adapter_lr=rate, stability_weight=1e-3, pair_half_life_ms=HOUR_MS, baselines=baselines
@@ -203,7 +204,7 @@ def test_staleness_grows_with_the_publish_delay() -> None:
 def test_after_a_rejected_update_what_was_learned_is_as_before_and_counts_go_on() -> None:
     log = stream()
     first, second, *_ = slides(log, CUT)
-    loop = loop_over(log, rate=1.0)
+    loop = loop_over(log, rate=2.0)
     learner = loop.learners.adapter
     before, events = learner.to_bytes(), loop.activity.events.copy()
     assert not loop.step(first).update_accepted

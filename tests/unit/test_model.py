@@ -16,6 +16,8 @@ from dynmm_core.model.sasrec import SASRec, encode_histories
 from dynmm_core.model.trainer import AdapterTrainer
 from dynmm_core.randomness import torch_generator
 
+EVENTS = 40  # of a slide, learned from in one full batch
+
 
 def backbone(items: int = 20, width: int = 16) -> SASRec:
     model = SASRec(items, width, layers=2, heads=2, max_length=10, dropout=0.0)
@@ -30,7 +32,7 @@ def base() -> FrozenBase:
     return FrozenBase(model, aligner, torch.device("cpu"))
 
 
-def examples(frozen: FrozenBase, n: int = 40) -> Examples:
+def examples(frozen: FrozenBase, n: int = EVENTS) -> Examples:
     generator = torch.Generator().manual_seed(5)
     e_cf, z_base = frozen.item_tables(25)
     q = torch.full((26,), 1 / 25)
@@ -44,7 +46,8 @@ def examples(frozen: FrozenBase, n: int = 40) -> Examples:
 
 
 def trainer(frozen: FrozenBase, rate: float = 1e-2) -> AdapterTrainer:
-    return new_learners(frozen, OnlineSettings(learning_rate=rate, stability_weight=1e-3), seed=1).adapter
+    settings = OnlineSettings(learning_rate=rate, stability_weight=1e-3, batch_size=EVENTS)
+    return new_learners(frozen, settings, seed=1).adapter
 
 
 def test_a_state_depends_on_nothing_that_comes_later() -> None:
