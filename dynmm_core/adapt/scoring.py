@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dynmm_core.adapt.session_evidence import SESSION_FEATURES, SessionEvidence
 from dynmm_core.baselines.contract import Requests
+from dynmm_core.baselines.item_lists import expand
 from dynmm_core.baselines.session_knn import SessionKnnRanker
 from dynmm_core.evidence.candidate_features import (
     ItemCounts,
@@ -195,12 +196,11 @@ class _Consumed:
     def among(self, rows: np.ndarray, row: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Which candidates ``items`` (m,), rising in each of the ``rows`` (n,) that ``row`` (m,) names, were consumed there."""
         low, high = np.searchsorted(self._rows, rows), np.searchsorted(self._rows, rows, "right")
-        sizes = high - low
-        at = np.repeat(low - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+        asked, at = expand(low, high - low)
         found = np.zeros(len(items), bool)
         if len(items):
             keys = row << 32 | items
-            wanted = np.repeat(np.arange(len(rows)), sizes) << 32 | self._items[at]
+            wanted = asked << 32 | self._items[at]
             place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
             found[place[keys[place] == wanted]] = True
         return found

@@ -51,8 +51,7 @@ def neighbour_lists(pairs: PairCounts, items: np.ndarray, num_items: int, size: 
     ids = np.unique(items)
     ids = np.unique(np.r_[0, ids[ids <= num_items]])  # padding is an item without neighbours
     rows = pairs.neighbours(ids)
-    every = pairs.totals(num_items)
-    totals = every[:, ids]
+    totals = pairs.totals_of(ids)
     row = np.repeat(np.arange(len(ids)), np.diff(rows.starts))
     share = np.zeros(len(row), np.float32)
     for value, total in zip(rows.values, totals, strict=True):
@@ -60,11 +59,11 @@ def neighbour_lists(pairs: PairCounts, items: np.ndarray, num_items: int, size: 
     share[rows.items > num_items] = 0.0
     if not len(share):
         none = np.zeros((len(ids), size), np.float32)
-        return NeighbourLists(ids, none.astype(np.int64), np.zeros((len(every), *none.shape), np.float32), totals, none)
+        return NeighbourLists(ids, none.astype(np.int64), np.zeros((len(totals), *none.shape), np.float32), totals, none)
     at, found = row_tops(share, rows.starts, size)
     neighbours = np.where(found, rows.items[at], 0)
     values = np.where(found, rows.values[:, at], 0.0)
-    expected = np.sqrt(totals[-1][:, None] * every[-1][neighbours] + 1.0)
+    expected = np.sqrt(totals[-1][:, None] * pairs.totals_of(neighbours)[-1] + 1.0)
     return NeighbourLists(ids, neighbours, values, totals, values[-1] / expected)
 
 

@@ -147,7 +147,7 @@ class ContextCounts:
         counts = np.zeros((len(rows), len(prior)), np.float32)
         row, known = np.repeat(np.arange(len(rows)), np.diff(found.starts)), found.items < len(place)
         counts[row[known], place[found.items[known]]] = found.values[0, known]
-        totals = self._table.totals(int(rows.max(initial=0)))[0][rows]
+        totals = self._table.totals_of(rows)[0]
         share = (counts + _PRIOR * prior) / (totals[:, None] + _PRIOR)
         return ContextTable(inverse.reshape(context.shape).T.copy(), np.log(share / prior) / 2.0)
 

@@ -95,11 +95,16 @@ class DecayedTable:
             values[:, found] = cells.values[:, at[found]]
         return values
 
+    def totals_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the sums over each of ``rows`` (…), as (half-lives, …) float32, decayed to ``as_of_ms``."""
+        inside = rows < self._totals.shape[1]
+        totals = np.where(inside, self._totals[:, np.where(inside, rows, 0)], 0.0)
+        now = self._now().reshape(-1, *[1] * rows.ndim)
+        return np.asarray((totals * now).astype(np.float32))
+
     def totals(self, last_row: int) -> np.ndarray:
         """Return the sums over each of the rows 0 … last_row (half-lives, last_row + 1) float32, decayed to ``as_of_ms``."""
-        totals = self._totals[:, : last_row + 1]
-        totals = np.pad(totals, ((0, 0), (0, last_row + 1 - totals.shape[1])))
-        return np.asarray((totals * self._now()[:, None]).astype(np.float32))
+        return self.totals_of(np.arange(last_row + 1))
 
     def _now(self) -> np.ndarray:
         reference_ms = self.as_of_ms if self._reference_ms is None else self._reference_ms

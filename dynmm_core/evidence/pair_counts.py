@@ -88,9 +88,13 @@ class PairCounts:
             prior: (num_items + 1,) p, the share of each item in all events.
         """
         known, p = np.where(previous < len(prior), previous, 0), prior[items]
-        total = self.totals(len(prior) - 1)[:, known] + LIFT_PRIOR
+        total = self.totals_of(known) + LIFT_PRIOR
         ratio = (self._table.at(known, row, items) + LIFT_PRIOR * p) / total[:, row] / p
         return np.asarray(np.log(ratio) / 2.0, np.float32)
+
+    def totals_of(self, items: np.ndarray) -> np.ndarray:
+        """Return the sums over the neighbours of ``items`` (…) (columns, …) float32."""
+        return self._table.totals_of(items)
 
     def totals(self, num_items: int) -> np.ndarray:
         """Return the sums over each item's neighbours (columns, num_items + 1) float32."""
