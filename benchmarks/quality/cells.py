@@ -47,7 +47,7 @@ def run_cell(cell: Cell, data: Path, work: Path, results: Path, say: Callable[[s
     replay = ["replay", "DATA", "--bundle", "BUNDLE", "--out", "RUN", "--seed", str(cell.seed), *cell.replay_words()]
     costs = run.parent / f"{cell.name}.{_COSTS_FILE}"
     if not (run / METRICS_FILE).is_file():
-        cost = _command(_with(replay, DATA=prepared, BUNDLE=bundle, RUN=run), say)
+        cost = _command(_with(replay, DATA=prepared, BUNDLE=bundle, RUN=run), say, goes_on=run.exists())
         write_atomically(costs, json.dumps(cost).encode())
     found = {"pretrain": _cost(bundle.parent / f"{cell.bundle}.{_COSTS_FILE}"), "replay": _cost(costs)}
     document = _document(cell, run, [" ".join(["dynmm", *words]) for words in (pretrain, replay)], found)
@@ -55,16 +55,18 @@ def run_cell(cell: Cell, data: Path, work: Path, results: Path, say: Callable[[s
     return document
 
 
-def _command(words: Sequence[str], say: Callable[[str], None]) -> dict[str, float]:
+def _command(words: Sequence[str], say: Callable[[str], None], goes_on: bool = False) -> dict[str, Any]:
+    """What a command cost, with the commit of the code that ran; ``goes_on``: what ran before was killed, and is in no figure."""
     say(" ".join(["dynmm", *words]))
-    return run_dynmm(words).to_json()
+    code = commit()
+    return {**run_dynmm(words).to_json(), "commit": code, "resumed": goes_on}
 
 
 def _with(words: Sequence[str], **paths: Path) -> list[str]:
     return [str(paths.get(word, word)) for word in words]
 
 
-def _cost(path: Path) -> dict[str, float] | None:
+def _cost(path: Path) -> dict[str, Any] | None:
     return dict(json.loads(path.read_text())) if path.is_file() else None
 
 
@@ -83,10 +85,10 @@ def _document(cell: Cell, run: Path, commands: list[str], costs: dict[str, Any])
         "tag": cell.tag, "commands": commands, "config_hash": metrics["config_hash"],
         **{name: metrics[name] for name in ("windows", "events", "peak_rss_mb", "drift_alarms")},
         "update_cpu_seconds": metrics["update_cpu_seconds"],
-        "candidate_recall": metrics["models"]["adapted"].get("candidate_recall"),
+        "candidate_recall": metrics["models"].get("adapted", {}).get("candidate_recall"),
         "models": models, "ratios": [asdict(ratio) for ratio in outcome.ratios],
         "stratum_ratios": {stratum: asdict(ratio) for stratum, ratio in strata.items()},
-        "costs": costs, "commit": commit(), "environment": machine(),
+        "costs": costs, "commit": (costs["replay"] or {"commit": commit()})["commit"], "environment": machine(),
     }  # fmt: skip
 
 

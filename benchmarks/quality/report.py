@@ -27,7 +27,8 @@ def print_cells(documents: Sequence[dict[str, Any]], missing: Sequence[str]) -> 
         print()
     hours = sum(cpu_seconds(documents)) / 3600
     print(f"{len(documents)} cells finished, {len(missing)} missing{': ' + ', '.join(missing) if missing else ''}")
-    print(f"CPU hours of the finished cells: {hours:.2f}")
+    resumed = [one["cell"] for one in documents if (one["costs"]["replay"] or {}).get("resumed")]
+    print(f"CPU hours of the finished cells: {hours:.2f}{' and what was killed of ' + ', '.join(resumed) if resumed else ''}")
 
 
 def cpu_seconds(documents: Iterable[dict[str, Any]]) -> list[float]:

@@ -24,6 +24,7 @@ from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.bundle import BackboneShape, Bundle, Choices, CutState, new_backbone, save_bundle
 from dynmm_core.model.devices import open_device
+from dynmm_core.model.features import SESSION_GAP_MS
 from dynmm_core.model.pretraining import BackboneTrainer, Sequences, TrainingSettings
 from dynmm_core.model.ranking import rank_targets
 from dynmm_core.model.sasrec import SASRec, encode_histories
@@ -150,8 +151,17 @@ def read_cut(log: PreparedLog, with_context: bool = False) -> tuple[CutState, Co
     times = table["event_time_ms"].to_numpy()
     users, items = IdMap(), IdMap()
     user_idx, item_idx = users.add_in_order(table["user_id"], times), items.add_in_order(table["item_id"], times)
-    context = choose_context(table.select(further), item_idx)
+    context = choose_context(table.select(further), item_idx, _next_in_session(user_idx, times))
     return CutState(items.ids[1:], users.ids[1:], user_idx, item_idx, times, context.encode(table)), context
+
+
+def _next_in_session(user_idx: np.ndarray, event_time_ms: np.ndarray) -> np.ndarray:
+    """Return the row (n,) of what each event's user does next in the same session, -1 where that is nothing."""
+    order = np.argsort(user_idx, kind="stable")
+    goes_on = (np.diff(user_idx[order]) == 0) & (np.diff(event_time_ms[order]) <= SESSION_GAP_MS)
+    following = np.full(len(order), -1, np.int64)
+    following[order[:-1][goes_on]] = order[1:][goes_on]
+    return following
 
 
 def text_vectors(log: PreparedLog, item_ids: list[str]) -> torch.Tensor:

@@ -217,13 +217,15 @@ class _Block:
     features: Tensor
 
     def ranks(self, scores: np.ndarray, targets: np.ndarray, consumed: _Consumed) -> tuple[np.ndarray, np.ndarray]:
-        """(better, ties) of each target among the candidates that were not consumed."""
+        """(better, ties) of each target among the candidates that were not consumed; a score that is no number never helps it."""
         hit = self.items == targets[self.row]
         own, found = np.full(len(targets), np.inf, scores.dtype), np.zeros(len(targets), bool)
         own[self.row[hit]], found[self.row[hit]] = scores[hit], True
         open_ = ~hit & ~consumed.among(self.rows, self.row, self.items)
         of_row = own[self.row]
-        better, ties = (np.bincount(self.row[told & open_], minlength=len(own)) for told in (scores > of_row, scores == of_row))
+        above, equal = ~(scores <= of_row), scores == of_row
+        better, ties = (np.bincount(self.row[told & open_], minlength=len(own)) for told in (above, equal))
+        found &= ~np.isnan(own)
         return np.where(found, better, -1), np.where(found, ties, 0)
 
     def examples(self, targets: np.ndarray, chosen: np.ndarray, state: Tensor, random: np.random.Generator) -> HeadExamples:

@@ -60,5 +60,6 @@ def new_learners(
     started.initialise(weight, torch_generator(seed, 0, "head"))
     if head is not None:
         started.load_state_dict(dict(head))
-    head_trainer = HeadTrainer(started.to(base.device), HeadSettings(guard=settings.guard), seed)
+    guarded = HeadSettings(guard=settings.guard, held_out_events=settings.held_out_events, max_step_rms=settings.max_step_rms)
+    head_trainer = HeadTrainer(started.to(base.device), guarded, seed)
     return Learners(AdapterTrainer(adapter.to(base.device), settings, seed), head_trainer)

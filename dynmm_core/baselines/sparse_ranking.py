@@ -37,7 +37,8 @@ class SharedScores:
     def rank(
         self, targets: np.ndarray, consumed_rows: np.ndarray, consumed_items: np.ndarray, lifted: Lifted | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return (better, ties) of each target (n,) among all items but the row's consumed ones; -1 for an unknown target.
+        """Return (better, ties) of each target (n,) among all items but the row's consumed ones; -1 for an unknown target
+        and for one whose score is no number.
 
         Args:
             consumed_rows, consumed_items: (m,) pairs without repeats; a target stays a candidate for its own row.
@@ -46,6 +47,7 @@ class SharedScores:
         known = (targets > 0) & (targets < len(self.scores))
         own = self._own(np.where(known, targets, 0), lifted)
         right = np.searchsorted(self._sorted, own, "right")
+        known &= ~np.isnan(own)
         better, ties = len(self._sorted) - right, right - np.searchsorted(self._sorted, own, "left")
         inside = (lifted.items > 0) & (lifted.items < len(self.scores))
         rows, items = lifted.rows[inside], lifted.items[inside]

@@ -20,6 +20,7 @@ _PRIOR = 20.0
 _POSITIONS, _LENGTHS = np.array([1, 2, 3, 6]), np.array([1, 3, 10, 30])
 _LEAST_TOLD = 20  # events without the most frequent value: fewer tell nothing about who decides it
 _ITEM_DECIDES = 0.02
+_CLICK_DECIDES = 0.02  # of the steps within a session
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,15 @@ def by_opening(context: np.ndarray, session_position: np.ndarray) -> np.ndarray:
     return np.asarray(2 * context + (session_position == 0)[:, None])
 
 
-def choose_context(table: pa.Table, item_idx: np.ndarray) -> ContextColumns:
+def choose_context(table: pa.Table, item_idx: np.ndarray, next_event: np.ndarray) -> ContextColumns:
     """Return the columns that can describe a request: 2 to MOST_VALUES values, the first MOST_COLUMNS of them.
 
-    A column that the item decides, such as its category, is left out: a request would tell what is clicked next.
+    A column that the item decides, such as its category, is left out: a request would tell what is clicked next. So is
+    one that changes within sessions, such as the page from where a link was followed: it is known with the click.
 
     Args:
-        table: columns of the log (n,); item_idx (n,): the item of each event.
+        table: columns of the log (n,); item_idx (n,): the item of each event; next_event (n,): the row of what the same user
+        does next in the same session, -1 where that is nothing.
     """
     chosen: dict[str, tuple[str, ...]] = {}
     for name in table.column_names:
@@ -79,7 +82,9 @@ def choose_context(table: pa.Table, item_idx: np.ndarray) -> ContextColumns:
         given = texts.is_valid().to_numpy(zero_copy_only=False)
         codes = texts.indices.fill_null(0).to_numpy()[given]
         counts = np.bincount(codes, minlength=len(texts.dictionary))
-        if 2 <= len(counts) <= MOST_VALUES and not _item_decides(codes, item_idx[given]):
+        if 2 <= len(counts) <= MOST_VALUES and not (
+            _item_decides(codes, item_idx[given]) or _click_decides(texts.indices.fill_null(-1).to_numpy(), next_event)
+        ):
             pairs = sorted(zip((-counts).tolist(), texts.dictionary.to_pylist(), strict=True))
             chosen[name] = tuple(value for _, value in pairs)
     return ContextColumns(chosen)
@@ -108,6 +113,13 @@ def _item_decides(codes: np.ndarray, item_idx: np.ndarray) -> bool:
     np.maximum.at(best, cells // width, counts)
     unlike_item, unlike_all = len(codes) - int(best.sum()), len(codes) - int(np.bincount(codes).max())
     return unlike_all >= _LEAST_TOLD and unlike_item <= _ITEM_DECIDES * unlike_all
+
+
+def _click_decides(codes: np.ndarray, next_event: np.ndarray) -> bool:
+    """Whether a column changes from one event to the next of a session, more than by moving or a second device."""
+    going_on = np.flatnonzero(next_event >= 0)
+    changes = int((codes[going_on] != codes[next_event[going_on]]).sum())
+    return changes >= _LEAST_TOLD and changes > _CLICK_DECIDES * len(going_on)
 
 
 class ContextCounts:

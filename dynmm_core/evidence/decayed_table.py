@@ -9,6 +9,7 @@ KEY_SHIFT = 32
 _COLUMN_MASK = (1 << KEY_SHIFT) - 1
 _REBASE_HALF_LIVES = 64.0
 _FORGOTTEN = 1e-3
+_MOST_AHEAD = 16.0  # half-lives; with those of the reference, squares of counts stay finite
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,20 @@ class DecayedTable:
         return frozen
 
     def add(self, rows: np.ndarray, items: np.ndarray, event_time_ms: np.ndarray, weights: np.ndarray, as_of_ms: int) -> None:
-        """Move to ``as_of_ms`` and add counts (n,) of that time or earlier; ``weights`` (half-lives, n)."""
+        """Move to ``as_of_ms`` and add counts (n,); ``weights`` (half-lives, n).
+
+        Later ones weigh more than 1, as what came between the start of the first slide and the cut, but no more than 2^16.
+        """
         self.as_of_ms = as_of_ms
         if not len(rows):
             return
         reference_ms = self._rebase()
         keys, inverse = np.unique(rows.astype(np.int64) << KEY_SHIFT | items, return_inverse=True)
-        age = event_time_ms - reference_ms
         values = np.stack(
             [
-                np.bincount(inverse, weight * np.exp2(age / half_life), len(keys)).astype(np.float32)
+                np.bincount(inverse, weight * np.exp2(lead / half_life), len(keys)).astype(np.float32)
                 for weight, half_life in zip(weights, self._half_lives, strict=True)
+                for lead in [np.minimum(event_time_ms, as_of_ms + _MOST_AHEAD * half_life) - reference_ms]
             ]
         )
         self._add_totals(keys, values)

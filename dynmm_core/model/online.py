@@ -46,7 +46,7 @@ class OnlineOptions(BaseModel):
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     ema_warmup: bool = True
     guard: bool = True
-    held_out_events: int = Field(default=200, ge=1)
+    held_out_events: int = Field(default=200, ge=2)
     max_step_rms: float = Field(default=0.5, gt=0)
     fold_in: bool = False
     share_adapter: bool = False

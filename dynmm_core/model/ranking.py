@@ -15,7 +15,8 @@ def rank_targets(
 
     Args:
         users: (n, d) user latents; items: (num_items + 1, d) item latents, row 0 is padding and no candidate.
-        targets: (n,) item indices; one beyond the table is no candidate and gets better = -1.
+        targets: (n,) item indices; one beyond the table, or whose score is no number, gets better = -1; other scores that
+            are none count as higher ones.
         consumed_rows, consumed_items: (m,) pairs (row, item that is no candidate there), without repeats; a target
             stays a candidate for its own row.
     """
@@ -38,14 +39,15 @@ def rank_targets(
         column = torch.from_numpy(np.where(known, targets, 1)[start:stop] - 1).to(scores.device)
         own = scores.gather(1, column[:, None])
         # int32 sums vectorise, the default int64 ones do not: five times slower, measured.
-        above = (scores > own).sum(1, dtype=torch.int32).cpu().numpy().astype(np.int64)
+        above = num_items - (scores <= own).sum(1, dtype=torch.int32).cpu().numpy().astype(np.int64)
         equal = (scores == own).sum(1, dtype=torch.int32).cpu().numpy().astype(np.int64) - 1
         local = rows[edges[block] : edges[block + 1]] - start
         local_t = torch.from_numpy(local).to(scores.device)
         masked = scores[local_t, torch.from_numpy(seen[edges[block] : edges[block + 1]] - 1).to(scores.device)]
         mine = own[local_t, 0]
-        above = above - np.bincount(local, (masked > mine).cpu().numpy(), stop - start).astype(np.int64)
+        above = above - np.bincount(local, (~(masked <= mine)).cpu().numpy(), stop - start).astype(np.int64)
         equal = equal - np.bincount(local, (masked == mine).cpu().numpy(), stop - start).astype(np.int64)
-        better[start:stop] = np.where(known[start:stop], above, -1)
-        ties[start:stop] = np.where(known[start:stop], equal, 0)
+        ranked = known[start:stop] & ~own[:, 0].isnan().cpu().numpy()
+        better[start:stop] = np.where(ranked, above, -1)
+        ties[start:stop] = np.where(ranked, equal, 0)
     return better, ties

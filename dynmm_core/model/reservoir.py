@@ -61,6 +61,7 @@ class Reservoir:
     def from_bytes(self, state: dict[str, bytes], device: torch.device) -> None:
         """Restore what :meth:`to_bytes` returned, among other files."""
         self.seen = int(json.loads(state[_FACTS])["seen"])
-        names = sorted(name for name in state if name.startswith(_PREFIX) and name.endswith(_SUFFIX))
+        found = (name for name in state if name.startswith(_PREFIX) and name.endswith(_SUFFIX))
+        names = sorted(found, key=lambda name: (len(name), name))
         parts = [{name: tensor.to(device) for name, tensor in load_tensors(state[file]).items()} for file in names]
         self.kept = KeptEvents.joined([KeptEvents(**part) for part in parts]) if parts else None

@@ -182,13 +182,25 @@ def test_what_the_item_decides_or_tells_nothing_is_no_context() -> None:
         "region": np.where(region == 4, np.nan, region.astype(float)), "local": local, "rare": (np.arange(count) < 5),
         "most": np.arange(count) % MOST_VALUES,
     })  # fmt: skip
-    chosen = choose_context(table, item)
+    nothing = np.full(count, -1)
+    chosen = choose_context(table, item, nothing)
     assert list(chosen.values) == ["region", "local", "rare", "most"]
     counts = np.bincount(region[region < 4])
     assert chosen.values["region"] == tuple(str(value) for value in sorted(range(4), key=lambda value: -counts[value]))
     assert chosen.values["rare"] == ("false", "true")
     many = pa.table({f"c{number}": region for number in range(MOST_COLUMNS + 1)})
-    assert list(choose_context(many, item).values) == [f"c{number}" for number in range(MOST_COLUMNS)]
-    assert len(choose_context(table.slice(0, 0), item[:0])) == 0
+    assert list(choose_context(many, item, nothing).values) == [f"c{number}" for number in range(MOST_COLUMNS)]
+    assert len(choose_context(table.slice(0, 0), item[:0], nothing[:0])) == 0
     alone = pa.table({"region": region[:150]})  # every item once: nothing says who decides
-    assert list(choose_context(alone, np.arange(1, 151)).values) == ["region"]
+    assert list(choose_context(alone, np.arange(1, 151), nothing[:150]).values) == ["region"]
+
+
+def test_what_changes_from_click_to_click_is_no_context() -> None:
+    rng, sessions, clicks = np.random.default_rng(3), 500, 4
+    item = rng.integers(1, 50, sessions * clicks)
+    region = np.repeat(rng.integers(0, 5, sessions), clicks)
+    moved = np.where(rng.random(len(item)) < 0.005, rng.integers(0, 5, len(item)), region)
+    table = pa.table({"region": moved, "came_from": rng.integers(0, 5, len(item))})
+    following = np.where(np.arange(len(item)) % clicks == clicks - 1, -1, np.arange(len(item)) + 1)
+    assert list(choose_context(table, item, following).values) == ["region"]
+    assert list(choose_context(table, item, np.full(len(item), -1)).values) == ["region", "came_from"]

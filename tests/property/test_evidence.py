@@ -61,6 +61,17 @@ def test_a_table_decays_forgets_and_is_not_changed_by_what_comes_later() -> None
     assert frozen.frozen(2 * HOUR_MS).rows(np.array([3])).values[0].tolist() == [0.75]
 
 
+def test_what_came_long_after_the_start_of_a_long_first_slide_leaves_a_table_finite() -> None:
+    table, start = DecayedTable((HOUR_MS // 4,)), 63 * HOUR_MS // 4
+    table.add(np.array([1]), np.array([1]), np.array([0]), np.ones((1, 1)), 0)
+    times = start + np.array([0, HOUR_MS, 5 * HOUR_MS, 24 * HOUR_MS])
+    table.add(np.ones(4, np.int64), np.arange(2, 6), times, np.ones((1, 4)), start)
+    assert table.rows(np.array([1])).values[0, 1:].tolist() == [1.0, 2.0**4, 2.0**16, 2.0**16]
+    assert np.isfinite(table.totals(1) ** 2).all()
+    table.add(np.array([1]), np.array([9]), np.array([start + 24 * HOUR_MS]), np.ones((1, 1)), start + 24 * HOUR_MS)
+    assert table.rows(np.array([1])).values[0].tolist() == [1.0], "by then all of it has faded"
+
+
 @given(SLIDES)
 @settings(deadline=None, max_examples=40)
 def test_pairs_are_the_weighted_decayed_sums_of_their_definition(log: list[list[tuple[int, int]]]) -> None:

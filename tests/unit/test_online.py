@@ -196,6 +196,14 @@ def test_the_reservoir_goes_to_bytes_and_back_and_unchanged_buckets_stay_the_sam
     assert len(early) == 5 and 1 <= len(same) < 5
 
 
+def test_a_reservoir_of_more_than_ten_thousand_files_keeps_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynmm_core.model.reservoir.BUCKET", 1)
+    reservoir, restored = offered(Reservoir(10_010), [10_010], 0), Reservoir(10_010)
+    restored.from_bytes(reservoir.to_bytes(), torch.device("cpu"))
+    assert reservoir.kept is not None and restored.kept is not None
+    assert restored.kept.positives.tolist() == reservoir.kept.positives.tolist()
+
+
 def test_rehearsal_keeps_what_the_new_events_say_nothing_of() -> None:
     frozen = base()
     old, new = examples(frozen), examples(frozen, seed=9)

@@ -46,6 +46,17 @@ def test_ranks_of_popularity_equal_a_full_sort() -> None:
     assert list(zip(better.tolist(), ties.tolist(), strict=True)) == expected
 
 
+def test_a_score_that_is_no_number_is_a_miss_and_beats_the_others() -> None:
+    empty = np.zeros(0, np.int64)
+    table = torch.tensor([[0.0], [1.0], [float("nan")], [2.0], [float("nan")]])
+    better, ties = rank_targets(torch.ones(3, 1), table, np.array([1, 2, 3]), empty, empty)
+    assert better.tolist() == [3, -1, 2] and ties.tolist() == [0, 0, 0]
+    better, ties = rank_targets(torch.ones(1, 1), table, np.array([1]), np.array([0, 0]), np.array([3, 4]))
+    assert better.tolist() == [1] and ties.tolist() == [0]
+    better, ties = SharedScores(np.array([0.0, 1.0, np.nan, 2.0])).rank(np.array([1, 2]), empty, empty)
+    assert better.tolist() == [2, -1] and ties.tolist() == [0, 0]
+
+
 def test_a_constant_scorer_hits_ten_in_n() -> None:
     items = 400
     empty = np.zeros(0, np.int64)

@@ -95,6 +95,11 @@ def test_what_was_consumed_is_no_candidate_but_a_target_stays_one() -> None:
     assert np.array_equal(itself.better, before.better) and np.array_equal(itself.ties, before.ties)
 
 
+def test_scores_that_are_no_numbers_are_misses() -> None:
+    better = ranked(score({0: float("nan")}), requests()).better
+    assert (better == -1).all()
+
+
 def test_an_unknown_target_is_a_miss() -> None:
     asked = replace(requests(), targets=np.full(USERS, ITEMS + 1))
     found = ranked(score({0: 1.0}), asked)
