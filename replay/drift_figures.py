@@ -3,7 +3,7 @@
 Where a run has no oracle there is no gap to measure, and every figure that goes by it is None.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -125,13 +125,20 @@ def _followed(series: WindowSeries, model: str, drift: DriftMark, until_ms: int 
 
 
 def _next_change_ms(drift: DriftMark, drifts: tuple[DriftMark, ...]) -> int | None:
-    """When something changes next behind a drift's start: another drift, the way back, a recurring drift's next turn."""
-    changes = [other.start_ms for other in drifts if other.start_ms > drift.start_ms]
-    if drift.period_ms is not None:
-        changes.append(drift.start_ms + drift.period_ms)
-    elif drift.end_ms is not None and drift.kind not in _ONE_WAY:
-        changes.append(drift.end_ms)
+    """When something changes next behind a drift's start: another drift, a way back, a recurring drift's next turn."""
+    changes = [moment for other in drifts for moment in _changes_behind(other, drift.start_ms)]
     return min(changes, default=None)
+
+
+def _changes_behind(drift: DriftMark, moment_ms: int) -> Iterator[int]:
+    """Yield the first moments behind one at which a drift changes something: its start, its way back, its next turn."""
+    if drift.start_ms > moment_ms:
+        yield drift.start_ms
+    elif drift.period_ms is not None:
+        turns = (moment_ms - drift.start_ms) // drift.period_ms + 1
+        yield drift.start_ms + turns * drift.period_ms
+    elif drift.end_ms is not None and drift.end_ms > moment_ms and drift.kind not in _ONE_WAY:
+        yield drift.end_ms
 
 
 def _forgotten(series: WindowSeries, gap: np.ndarray, drift: DriftMark) -> float | None:

@@ -20,6 +20,7 @@ OVERALL = "all"
 ADAPTED = "adapted"
 LONG_LOG_WINDOWS = 240
 LONG_BLOCK, SHORT_BLOCK = 24, 6
+LEAST_BLOCKS = 4  # with fewer, intervals hold the truth too seldom
 BOOTSTRAP_SEED = 0
 HEADLINE = "ndcg@10"
 SINGLE_MODELS = ("window_popularity", "decayed_popularity", "sequential_rule", "session_knn", "item_knn")
@@ -188,7 +189,7 @@ class Ratio:
 def ratio_interval(results: Results, numerator: str, denominator: str, metric: str = "ndcg@10") -> Ratio | None:
     """Return the ratio and its block-bootstrap interval over consecutive windows; None where it is undefined.
 
-    Blocks hold 24 windows, or 6 in a log of fewer than 240.
+    Blocks are those of :func:`block_windows`.
     """
     starts = results.window_starts_ms
     if not {numerator, denominator} <= set(results.models):
@@ -231,8 +232,14 @@ def ratio_over_windows(
 
 
 def block_windows(windows: int) -> int:
-    """Return how many consecutive windows of a log are drawn together: a day of hours, or 6 where there are fewer than 240."""
-    return LONG_BLOCK if windows >= LONG_LOG_WINDOWS else SHORT_BLOCK
+    """Return how many consecutive windows of a log are drawn together.
+
+    A day of hours; 6 where there are fewer than 240, a fourth of all where there are fewer than 24, and all where there are
+    fewer than 4: one block, which has no interval.
+    """
+    if windows >= LONG_LOG_WINDOWS:
+        return LONG_BLOCK
+    return min(SHORT_BLOCK, windows // LEAST_BLOCKS) or max(windows, 1)
 
 
 def headline_ratios(results: Results) -> tuple[Ratio, ...]:

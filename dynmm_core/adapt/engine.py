@@ -298,7 +298,7 @@ def _loop_at_cut(
         name: build_costly(name, bundle.costly[name], base.backbone, settings.seed)
         for name in check_costly(bundle, settings.models)
     }
-    empty = new_state(base.num_items, bundle.shape.max_length, choices, len(bundle.context), models, costly)
+    empty = new_state(base.num_items, bundle.shape.max_length, choices, len(bundle.context), models, costly, cut.of_click)
     state = state_at(cut, len(cut.item_idx), start_ms, empty)
     loop_settings = LoopSettings(
         settings.models, settings.history, settings.publish_delay_ms, settings.rank_from_ms, settings.rank_to_ms,

@@ -138,6 +138,7 @@ class AdaptLoop:
         whole = None
         if self._served is None:
             whole = self.state.histories.view(slide.user_idx, slide.item_idx, times, within=True)
+        context = self.state.last_clicks.before(slide.user_idx, slide.context, within=whole is not None)
         edges = sorted({0, *(int(np.searchsorted(times, p.available_at_ms)) for p in self.published), len(times)})
         requests = []
         for start, stop in pairwise(edges):
@@ -148,7 +149,8 @@ class AdaptLoop:
             with self.state.meter.on(STATES):
                 r_u, h_base = self.base.user_states(view.recent, view.recent_length)
             self.lap("user states")
-            requests.append(RequestRun(slide, start, stop, self.published[0], view, r_u, h_base, self._user_summary(view)))
+            of_users = (r_u, h_base, self._user_summary(view))
+            requests.append(RequestRun(slide, start, stop, self.published[0], view, *of_users, context[start:stop]))
         return requests
 
     def _served_view(self, slide: SlideEvents, start: int, stop: int) -> HistoryView:

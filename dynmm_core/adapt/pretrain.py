@@ -128,6 +128,7 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
         "shape": profile.shape.model_dump(),
         "choices": tuned.choices.model_dump(),
         "context": {name: list(values) for name, values in context.values.items()},
+        "context_of_click": list(context.of_click),
     }
     if settings.costly:
         facts["costly"] = costly.settings
@@ -152,7 +153,8 @@ def read_cut(log: PreparedLog, with_context: bool = False) -> tuple[CutState, Co
     users, items = IdMap(), IdMap()
     user_idx, item_idx = users.add_in_order(table["user_id"], times), items.add_in_order(table["item_id"], times)
     context = choose_context(table.select(further), item_idx, _next_in_session(user_idx, times))
-    return CutState(items.ids[1:], users.ids[1:], user_idx, item_idx, times, context.encode(table)), context
+    codes, of_click = context.encode(table), context.places_of_click
+    return CutState(items.ids[1:], users.ids[1:], user_idx, item_idx, times, codes, of_click), context
 
 
 def _next_in_session(user_idx: np.ndarray, event_time_ms: np.ndarray) -> np.ndarray:

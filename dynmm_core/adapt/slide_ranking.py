@@ -28,7 +28,10 @@ Consumed = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class RequestRun:
-    """A slide's events ``start`` … ``stop`` - 1, which see the same version, with their user side."""
+    """A slide's events ``start`` … ``stop`` - 1, which see the same version, with their user side.
+
+    context (n, columns): the codes of the log's columns that describe the requests.
+    """
 
     slide: SlideEvents
     start: int
@@ -38,6 +41,7 @@ class RequestRun:
     r_u: Tensor
     h_base: Tensor
     s_user: Tensor
+    context: np.ndarray
 
     @property
     def rows(self) -> slice:
@@ -61,7 +65,9 @@ class RequestRun:
         """The run's requests ``start`` … ``stop`` - 1, which see ``published``; they know what they knew."""
         cut, first = slice(start, stop), self.start
         of_users = (self.r_u[cut], self.h_base[cut], self.s_user[cut])
-        return RequestRun(self.slide, first + start, first + stop, published, self.view.rows(start, stop), *of_users)
+        return RequestRun(
+            self.slide, first + start, first + stop, published, self.view.rows(start, stop), *of_users, self.context[cut]
+        )
 
     @torch.no_grad()
     def latents(self) -> Tensor:
@@ -108,7 +114,7 @@ class SlideRanking:
     def _ranked(self, run: RequestRun, chosen: np.ndarray, random: np.random.Generator, *, every: bool) -> Ranked:
         """One run as its version's head ranks it; ``chosen`` (n,) over the slide are to become examples."""
         asked = run.asked(self.settings.keep_consumed)
-        context = with_kinds(self.slide.context[run.rows], asked.session_position, asked.history_length)
+        context = with_kinds(run.context, asked.session_position, asked.history_length)
         state = request_state(run.s_user, asked.event_time_ms - run.published.activity.as_of_ms)
         return run.published.score.rank(asked, context, run.latents(), state, chosen[run.rows], random, every=every)
 

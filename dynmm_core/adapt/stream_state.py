@@ -1,6 +1,6 @@
 """Everything that adapt has counted of the stream: facts alone, which the same slides always give again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -14,6 +14,7 @@ from dynmm_core.baselines.contract import Facts, OnlineModel, Ranker
 from dynmm_core.baselines.models import build_model
 from dynmm_core.baselines.session_knn import SessionKnn, SessionKnnRanker, SessionKnnSettings
 from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening, with_kinds
+from dynmm_core.evidence.last_clicks import LastClicks
 from dynmm_core.evidence.pair_counts import PairCounts, PairScales
 from dynmm_core.evidence.panes import count_panes
 from dynmm_core.model.bundle import Choices, CutState
@@ -28,9 +29,9 @@ _BLOCK_EVENTS = 50_000
 class StreamState:
     """Histories of the users, counts of items, of pairs and in each context, and the models beside, as of one moment.
 
-    ``following`` counts what follows an item at once, ``openings`` in each context apart what opens a session. The costly models
-    learn as they take slides in, so that the same slides give them again, too. ``meter`` is told each model's share of the CPU
-    seconds.
+    ``following`` counts what follows an item at once, ``openings`` in each context apart what opens a session; ``last_clicks``
+    tells what describes a request. The costly models learn as they take slides in, so that the same slides give them again, too.
+    ``meter`` is told each model's share of the CPU seconds.
     """
 
     histories: Histories
@@ -39,6 +40,7 @@ class StreamState:
     following: PairCounts
     context: ContextCounts
     openings: ContextCounts
+    last_clicks: LastClicks
     sessions: SessionKnn
     models: dict[str, OnlineModel] = field(default_factory=dict)
     meter: CpuMeter = field(default_factory=CpuMeter)
@@ -79,8 +81,10 @@ class StreamState:
         self.following.observe(item_idx, event_time_ms, recents, end_ms)
         positions, lengths = self.histories.places(*events)
         self.counters.observe_places(*events, positions)
-        self.context.observe(with_kinds(context, positions, lengths), item_idx, event_time_ms, end_ms)
-        self.openings.observe(by_opening(context, positions), item_idx, event_time_ms, end_ms)
+        described = self.last_clicks.before(user_idx, context)
+        self.context.observe(with_kinds(described, positions, lengths), item_idx, event_time_ms, end_ms)
+        self.openings.observe(by_opening(described, positions), item_idx, event_time_ms, end_ms)
+        self.last_clicks.observe(user_idx, context)
         facts = Facts(end_ms, *events, positions, recents)
         self.sessions.observe(facts)
         for name, model in self.models.items():
@@ -104,13 +108,14 @@ def blocks_of_hours(event_time_ms: np.ndarray, start_ms: int) -> Iterator[tuple[
 
 def new_state(
     base_items: int, max_length: int, choices: Choices, context_columns: int, models: Mapping[str, Mapping[str, int]],
-    costly: Mapping[str, OnlineModel] | None = None,
+    costly: Mapping[str, OnlineModel] | None = None, of_click: Sequence[int] = (),
 ) -> StreamState:  # fmt: skip
     """Return a state that has seen nothing.
 
     Args:
         base_items: items that the base knows are 1 … base_items; max_length: items that a base state may depend on;
-        models: the simple models to keep, by name with their settings; costly: further models, built.
+        models: the simple models to keep, by name with their settings; costly: further models, built; of_click: places of the
+        context's columns that are known only with a click.
     """
     counters = ActivityCounters(choices.half_lives_ms, base_items)
     pairs = PairCounts(PairScales.around(choices.pair_half_life_ms))
@@ -120,7 +125,8 @@ def new_state(
     openings = ContextCounts(context_columns, choices.half_lives_ms[OPENING_DECAY])
     sessions = SessionKnn(SessionKnnSettings(choices.half_lives_ms[0]))
     histories = Histories(base_items, max_length, long_items=max_length if costly else 0)
-    return StreamState(histories, counters, pairs, following, context, openings, sessions, {**simple, **(costly or {})})
+    every = {**simple, **(costly or {})}
+    return StreamState(histories, counters, pairs, following, context, openings, LastClicks(of_click), sessions, every)
 
 
 def state_at(cut: CutState, row: int, start_ms: int, empty: StreamState) -> StreamState:

@@ -74,7 +74,8 @@ def tune(cut: CutState, tail: Tail, base: FrozenBase, seed: int, advance: Callab
         half_lives_ms=half_lives, adapter_lr=0.0, stability_weight=STABILITY_WEIGHT, baselines=baselines.settings,
         pair_half_life_ms=PAIR_SCALE * baselines.settings["sequential_rule"]["half_life_ms"],
     )  # fmt: skip
-    start = state_at(cut, tail.row, tail.start_ms, new_state(tail.items, base.backbone.max_length, first, columns, {}))
+    empty = new_state(tail.items, base.backbone.max_length, first, columns, {}, of_click=cut.of_click)
+    start = state_at(cut, tail.row, tail.start_ms, empty)
 
     def attempt(model: str, rate: float) -> tuple[float, Choices, Learners]:
         remembered.rewind()

@@ -156,7 +156,9 @@ def _typed_time(table: RawTable, column: str) -> Reading:
     kind, value = table.columns[column], quoted(column)
     if kind != "DATE" and not kind.startswith("TIMESTAMP"):
         raise _wrong_type(table, column, "give whole numbers in ms UTC, timestamps, or ISO 8601 text")
-    instant = value if kind == "TIMESTAMP WITH TIME ZONE" else f"CAST({value} AS TIMESTAMP)"
+    # Nanoseconds with a zone have no cast that does not move them to the session's zone.
+    of_kind = {"TIMESTAMP WITH TIME ZONE": value, "TIMESTAMPTZ_NS": f"make_timestamp(epoch_ns({value}) // 1000)"}
+    instant = of_kind.get(kind, f"CAST({value} AS TIMESTAMP)")
     ms = f"CASE WHEN isfinite({instant}) THEN epoch_ms({instant}) END"
     refusals = (
         Refusal(column, f"NOT isfinite({instant})", "is infinite; give a time"),

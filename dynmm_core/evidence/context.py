@@ -25,12 +25,21 @@ _CLICK_DECIDES = 0.02  # of the steps within a session
 
 @dataclass(frozen=True)
 class ContextColumns:
-    """Columns of the log with the values that have a code: the k-th of them is k + 1, 0 is none or any other."""
+    """Columns of the log with the values that have a code: the k-th of them is k + 1, 0 is none or any other.
+
+    ``of_click`` names those that are known only with a click; see LastClicks.
+    """
 
     values: Mapping[str, tuple[str, ...]]
+    of_click: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def places_of_click(self) -> tuple[int, ...]:
+        """Where the columns ``of_click`` lie among all."""
+        return tuple(place for place, name in enumerate(self.values) if name in self.of_click)
 
     def encode(self, table: pa.Table) -> np.ndarray:
         """Return the codes (n, columns) int64 of a table's rows; a column that it lacks is 0.
@@ -67,14 +76,15 @@ def by_opening(context: np.ndarray, session_position: np.ndarray) -> np.ndarray:
 def choose_context(table: pa.Table, item_idx: np.ndarray, next_event: np.ndarray) -> ContextColumns:
     """Return the columns that can describe a request: 2 to MOST_VALUES values, the first MOST_COLUMNS of them.
 
-    A column that the item decides, such as its category, is left out: a request would tell what is clicked next. So is
-    one that changes within sessions, such as the page from where a link was followed: it is known with the click.
+    A column that the item decides, such as its category, is left out: a request would tell what is clicked next. One that
+    changes within sessions, such as the kind of page that a link was on, is ``of_click``: nobody knows it before.
 
     Args:
         table: columns of the log (n,); item_idx (n,): the item of each event; next_event (n,): the row of what the same user
         does next in the same session, -1 where that is nothing.
     """
     chosen: dict[str, tuple[str, ...]] = {}
+    of_click: list[str] = []
     for name in table.column_names:
         if name == VERSION_FIELD or len(chosen) == MOST_COLUMNS or not table.num_rows:
             continue
@@ -82,12 +92,12 @@ def choose_context(table: pa.Table, item_idx: np.ndarray, next_event: np.ndarray
         given = texts.is_valid().to_numpy(zero_copy_only=False)
         codes = texts.indices.fill_null(0).to_numpy()[given]
         counts = np.bincount(codes, minlength=len(texts.dictionary))
-        if 2 <= len(counts) <= MOST_VALUES and not (
-            _item_decides(codes, item_idx[given]) or _click_decides(texts.indices.fill_null(-1).to_numpy(), next_event)
-        ):
+        if 2 <= len(counts) <= MOST_VALUES and not _item_decides(codes, item_idx[given]):
             pairs = sorted(zip((-counts).tolist(), texts.dictionary.to_pylist(), strict=True))
             chosen[name] = tuple(value for _, value in pairs)
-    return ContextColumns(chosen)
+            if _click_decides(texts.indices.fill_null(-1).to_numpy(), next_event):
+                of_click.append(name)
+    return ContextColumns(chosen, tuple(of_click))
 
 
 def _texts(column: pa.ChunkedArray) -> pa.DictionaryArray:

@@ -64,7 +64,7 @@ class CutState:
     """Facts at the cut, from which histories and accumulators start warm.
 
     item_ids, user_ids: ids of indices 1, 2, …; user_idx, item_idx, event_time_ms (n,): every event before the cut;
-    context (n, columns): its context codes.
+    context (n, columns): its context codes; of_click: places of the columns that are known only with a click.
     """
 
     item_ids: list[str]
@@ -73,6 +73,7 @@ class CutState:
     item_idx: np.ndarray
     event_time_ms: np.ndarray
     context: np.ndarray
+    of_click: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,11 @@ class Bundle:
         for name, digest in manifest["files"].items():
             if not (path / name).is_file() or _file_hash(path / name) != digest:
                 raise UserError(f"bundle: {path / name} is missing or changed; make the bundle again with `dynmm pretrain`")
+        values = {name: tuple(one) for name, one in manifest["context"].items()}
         return cls(
             path, manifest["hash"], manifest["dataset"], manifest["dataset_fingerprint"], manifest["cut_row"],
             manifest["cut_time_ms"], manifest["newest_event_ms"], manifest["seed"], BackboneShape(**manifest["shape"]),
-            Choices(**manifest["choices"]), ContextColumns({name: tuple(one) for name, one in manifest["context"].items()}),
+            Choices(**manifest["choices"]), ContextColumns(values, tuple(manifest.get("context_of_click", ()))),
             manifest["trials"], manifest.get("costly", {}), manifest.get("history_fingerprint"),
         )  # fmt: skip
 
@@ -158,7 +160,8 @@ class Bundle:
         context = np.zeros((len(events), len(self.context)), np.int64)
         for place in range(len(self.context)):
             context[:, place] = column[f"{_CONTEXT}{place}"]
-        return CutState(items, users, column["user_idx"], column["item_idx"], column["event_time_ms"], context)
+        events_of = (column["user_idx"], column["item_idx"], column["event_time_ms"])
+        return CutState(items, users, *events_of, context, self.context.places_of_click)
 
 
 def new_backbone(shape: BackboneShape, num_items: int) -> SASRec:
@@ -174,7 +177,7 @@ def save_bundle(
 
     Args:
         facts: the manifest's own fields: dataset, dataset_fingerprint, history_fingerprint, cut_row, cut_time_ms,
-            newest_event_ms, seed, shape, choices, context, and costly if those models were tuned;
+            newest_event_ms, seed, shape, choices, context, context_of_click, and costly if those models were tuned;
         head: weights that the online head starts from, if it learned on the tail;
         e_txt: (num_items + 1, text_dim) text vectors of the base's items.
     """

@@ -98,7 +98,8 @@ def _row(ratio: Ratio, point: Point) -> list[Cell]:
 
 def _ends(points: Sequence[Point]) -> tuple[float, float]:
     """Return the ends of a logarithmic axis that holds intervals and 1, both with room."""
-    low, high = min([1.0, *(point.low for point in points)]), max([1.0, *(point.high for point in points)])
+    # Nothing, which a logarithmic axis has no place for, is told by its text alone.
+    low, high = min([1.0, *(point.low for point in points if point.low > 0)]), max([1.0, *(point.high for point in points)])
     room = max(high / low, 1.01) ** 0.06
     return low / room, high * room
 

@@ -15,6 +15,7 @@ from dynmm_core.events.hashing import hash64
 from dynmm_core.events.letters import Origin
 from dynmm_core.events.messages import decode_messages
 from dynmm_core.evidence.context import MOST_COLUMNS, MOST_VALUES, ContextColumns, choose_context
+from dynmm_core.evidence.last_clicks import LastClicks
 from dynmm_core.windows.buckets import BUCKET_KEYS, split_by_bucket
 from dynmm_core.windows.horizons import PANE_MS
 from dynmm_core.windows.intake import Intake
@@ -195,12 +196,30 @@ def test_what_the_item_decides_or_tells_nothing_is_no_context() -> None:
     assert list(choose_context(alone, np.arange(1, 151), nothing[:150]).values) == ["region"]
 
 
-def test_what_changes_from_click_to_click_is_no_context() -> None:
+def test_what_changes_from_click_to_click_is_known_with_the_click() -> None:
     rng, sessions, clicks = np.random.default_rng(3), 500, 4
     item = rng.integers(1, 50, sessions * clicks)
     region = np.repeat(rng.integers(0, 5, sessions), clicks)
     moved = np.where(rng.random(len(item)) < 0.005, rng.integers(0, 5, len(item)), region)
     table = pa.table({"region": moved, "came_from": rng.integers(0, 5, len(item))})
     following = np.where(np.arange(len(item)) % clicks == clicks - 1, -1, np.arange(len(item)) + 1)
-    assert list(choose_context(table, item, following).values) == ["region"]
-    assert list(choose_context(table, item, np.full(len(item), -1)).values) == ["region", "came_from"]
+    chosen = choose_context(table, item, following)
+    assert list(chosen.values) == ["region", "came_from"]
+    assert chosen.of_click == ("came_from",) and chosen.places_of_click == (1,)
+    assert choose_context(table, item, np.full(len(item), -1)).of_click == ()
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 5), st.integers(0, 5)), max_size=8), max_size=4))
+def test_a_request_is_described_by_what_the_last_click_said(slides: list[list[tuple[int, int, int]]]) -> None:
+    clicks, said = LastClicks((1,)), dict.fromkeys(range(5), 0)
+    for slide in slides:
+        users = np.array([user for user, _, _ in slide], np.int64)
+        context = np.array([codes for _, *codes in slide], np.int64).reshape(-1, 2)
+        stored = dict(said)
+        known, expected = clicks.before(users, context, within=False), []
+        for user, own, of_click in slide:
+            expected.append([own, said[user]])
+            said[user] = of_click
+        assert clicks.before(users, context).tolist() == expected
+        assert known.tolist() == [[own, stored[user]] for user, own, _ in slide]
+        clicks.observe(users, context)

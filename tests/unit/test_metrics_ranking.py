@@ -55,6 +55,24 @@ def test_bootstrap_interval_covers_the_ratio_and_widens_with_noise() -> None:
     assert noisy_low < 1.2 < noisy_high
 
 
+@pytest.mark.parametrize(("windows", "block"), [(24, 6), (57, 6), (240, 24)])
+@pytest.mark.parametrize("correlation", [0.0, 0.4])
+def test_bootstrap_intervals_hold_the_ratio_as_often_as_they_say(windows: int, block: int, correlation: float) -> None:
+    rng, streams = np.random.default_rng(windows), 150
+    noise = rng.standard_normal((streams, windows + 20))
+    for now in range(1, windows + 20):
+        noise[:, now] = correlation * noise[:, now - 1] + np.sqrt(1 - correlation**2) * noise[:, now]
+    events = rng.uniform(50, 150, (streams, windows))
+    sums = events * (1.1 + 0.1 * noise[:, 20:])
+    bounds = [block_bootstrap_ratio(sums[one], events[one], block, seed=one, draws=500)[1:] for one in range(streams)]
+    held = np.mean([low <= 1.1 <= high for low, high in bounds])
+    assert held >= 0.86, "where windows are taken one by one, or the percentiles as they are, it is less"
+
+
+def test_one_block_says_nothing() -> None:
+    assert block_bootstrap_ratio(np.ones(5), np.ones(5), 3, seed=0) == (1.0, -np.inf, np.inf)
+
+
 def test_bootstrap_without_windows_says_so() -> None:
     with pytest.raises(ValueError, match="0 windows"):
         block_bootstrap_ratio(np.zeros(0), np.zeros(0), 6, seed=1)
