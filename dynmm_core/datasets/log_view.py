@@ -109,11 +109,12 @@ def _readings(connection: duckdb.DuckDBPyConnection, table: RawTable, unit: Time
 
 
 def _find_duplicates(connection: duckdb.DuckDBPyConnection, table: RawTable, has_event_ids: bool) -> None:
-    """Creates the table `duplicates(file_row)`: every row but the first of those with one id, or, without
+    """Creates the table `duplicates(file_row)`: every row but the first of those with one user and id, or, without
     ids, wholly alike.
     """
     row = quoted(FILE_ROW)
-    keys = ["event_id"] if has_event_ids else list(table.columns)
+    # As on the wire: an id belongs to its user, and producers may number each user's events by themselves.
+    keys = ["user_id", "event_id"] if has_event_ids else list(table.columns)
     listed = ", ".join(quoted(key) for key in keys)
     # Only rows whose hash repeats are compared whole: the grouping then holds a number a row, not the row.
     connection.execute(f"""

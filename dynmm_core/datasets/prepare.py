@@ -35,7 +35,7 @@ def prepare_folder(folder: Path, out: Path, options: Options) -> tuple[Descripti
 def _write_log(log: LogView, description: Description, options: Options, path: Path) -> DatasetFile:
     """Writes the view `log` sorted, in whole row groups; returns the description of what was written."""
     listed = ", ".join(quoted(name) for name in (*IDENTITY_COLUMNS, *log.optional, *log.extra))
-    query = f"SELECT {listed} FROM log ORDER BY event_time_ms, event_id"
+    query = f"SELECT {listed} FROM log ORDER BY event_time_ms, event_id, user_id, item_id"
     reader = log.connection.sql(query).to_arrow_reader(ROW_GROUP_ROWS)
     fingerprint = Fingerprint()
     with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:

@@ -89,12 +89,21 @@ def test_recovery_counts_windows_from_the_start_on() -> None:
     [
         ((mark("abrupt", 10), mark("item_birth", 14)), [(True, None), (True, 0)]),
         ((mark("popularity_burst", 10, 14),), [(True, None)]),
+        ((mark("popularity_burst", 4, 14), mark("abrupt", 10)), [(False, None), (True, None)]),
         ((mark("gradual", 10, 14),), [(True, 9)]),
         ((mark("abrupt", 3),), [(False, None)]),
         ((mark("abrupt", 22),), [(False, None)]),
         ((mark("abrupt", 30),), [(False, None)]),
     ],
-    ids=["another drift comes", "it ends", "its end is its last step", "too early", "too late", "behind the last window"],
+    ids=[
+        "another drift comes",
+        "it ends",
+        "another one ends",
+        "its end is its last step",
+        "too early",
+        "too late",
+        "behind the last window",
+    ],
 )
 def test_only_windows_up_to_the_next_change_count(drifts: tuple[DriftMark, ...], expected: list[tuple[bool, int | None]]) -> None:
     told = series(static=flat(0.05), adapted=adapted({range(10, 16): 0.4}), oracle=flat(0.5))
