@@ -235,11 +235,11 @@ def block_windows(windows: int) -> int:
     """Return how many consecutive windows of a log are drawn together.
 
     A day of hours; 6 where there are fewer than 240, a fourth of all where there are fewer than 24, and all where there are
-    fewer than 4: one block, which has no interval.
+    fewer than 12: one block, which has no interval.
     """
-    if windows >= LONG_LOG_WINDOWS:
-        return LONG_BLOCK
-    return min(SHORT_BLOCK, windows // LEAST_BLOCKS) or max(windows, 1)
+    if windows < 2 * SHORT_BLOCK:
+        return max(windows, 1)
+    return LONG_BLOCK if windows >= LONG_LOG_WINDOWS else min(SHORT_BLOCK, windows // LEAST_BLOCKS)
 
 
 def headline_ratios(results: Results) -> tuple[Ratio, ...]:

@@ -30,7 +30,7 @@ def run_cell(cell: Cell, data: Path, work: Path, results: Path, say: Callable[[s
     """Prepare, pre-train and replay as far as that is not done yet; write the cell's document and return it.
 
     Raises:
-        UserError: ``data`` holds no folder of that name, or a command was refused.
+        UserError: ``data`` holds no folder of that name, the run in ``work`` is of other options, or a command was refused.
     """
     source = data / cell.data
     if not source.is_dir():
@@ -40,19 +40,42 @@ def run_cell(cell: Cell, data: Path, work: Path, results: Path, say: Callable[[s
         prepared = source
     elif not prepared.exists():
         _command(["data", "prepare", str(source), "--out", str(prepared)], say)
-    pretrain = ["pretrain", "DATA", "--out", "BUNDLE", "--profile", cell.profile, "--seed", str(cell.bundle_seed), *cell.pretrain]
+    pretrain, replay = _commands(cell)
     if not bundle.exists():
         cost = _command(_with(pretrain, DATA=prepared, BUNDLE=bundle), say)
         write_atomically(bundle.parent / f"{cell.bundle}.{_COSTS_FILE}", json.dumps(cost).encode())
-    replay = ["replay", "DATA", "--bundle", "BUNDLE", "--out", "RUN", "--seed", str(cell.seed), *cell.replay_words()]
     costs = run.parent / f"{cell.name}.{_COSTS_FILE}"
     if not (run / METRICS_FILE).is_file():
         cost = _command(_with(replay, DATA=prepared, BUNDLE=bundle, RUN=run), say, goes_on=run.exists())
-        write_atomically(costs, json.dumps(cost).encode())
+        write_atomically(costs, json.dumps({**cost, "words": replay}).encode())
+    elif (_cost(costs) or {}).get("words", replay) != replay:
+        raise UserError(f"--work: {run} was made with other options than the plan has; remove it to run the cell again")
     found = {"pretrain": _cost(bundle.parent / f"{cell.bundle}.{_COSTS_FILE}"), "replay": _cost(costs)}
-    document = _document(cell, run, [" ".join(["dynmm", *words]) for words in (pretrain, replay)], found)
+    document = _document(cell, run, found)
     write_atomically(result_file(results, cell), (json.dumps(document, indent=1) + "\n").encode())
     return document
+
+
+def read_cell(results: Path, cell: Cell) -> dict[str, Any]:
+    """Return a finished cell's document.
+
+    Raises:
+        UserError: it is of other commands than the plan has now.
+    """
+    file = result_file(results, cell)
+    document: dict[str, Any] = json.loads(file.read_text())
+    if document["commands"] != _as_typed(cell):
+        raise UserError(f"--results: {file} is of other commands than the plan has; remove it to run the cell again")
+    return document
+
+
+def _commands(cell: Cell) -> tuple[list[str], list[str]]:
+    pretrain = ["pretrain", "DATA", "--out", "BUNDLE", "--profile", cell.profile, "--seed", str(cell.bundle_seed), *cell.pretrain]
+    return pretrain, ["replay", "DATA", "--bundle", "BUNDLE", "--out", "RUN", "--seed", str(cell.seed), *cell.replay_words()]
+
+
+def _as_typed(cell: Cell) -> list[str]:
+    return [" ".join(["dynmm", *words]) for words in _commands(cell)]
 
 
 def _command(words: Sequence[str], say: Callable[[str], None], goes_on: bool = False) -> dict[str, Any]:
@@ -70,7 +93,7 @@ def _cost(path: Path) -> dict[str, Any] | None:
     return dict(json.loads(path.read_text())) if path.is_file() else None
 
 
-def _document(cell: Cell, run: Path, commands: list[str], costs: dict[str, Any]) -> dict[str, Any]:
+def _document(cell: Cell, run: Path, costs: dict[str, Any]) -> dict[str, Any]:
     outcome = read_outcome(run)
     metrics = outcome.metrics
     best = outcome.ratios[0].denominator if outcome.ratios else None
@@ -82,7 +105,7 @@ def _document(cell: Cell, run: Path, commands: list[str], costs: dict[str, Any])
     strata = stratum_ratios(commits, "adapted", best) if best else {}
     return {
         "cell": cell.name, "data": cell.data, "profile": cell.profile, "bundle_seed": cell.bundle_seed, "seed": cell.seed,
-        "tag": cell.tag, "commands": commands, "config_hash": metrics["config_hash"],
+        "tag": cell.tag, "commands": _as_typed(cell), "config_hash": metrics["config_hash"],
         **{name: metrics[name] for name in ("windows", "events", "peak_rss_mb", "drift_alarms")},
         "update_cpu_seconds": metrics["update_cpu_seconds"],
         "candidate_recall": metrics["models"].get("adapted", {}).get("candidate_recall"),

@@ -1,6 +1,5 @@
 """The `dynmm bench quality` command."""
 
-import json as json_module
 import sys
 import time
 from fnmatch import fnmatch
@@ -40,7 +39,7 @@ def bench_quality(
     results
         Where each finished cell's JSON file lies.
     """
-    from benchmarks.quality.cells import result_file, run_cell
+    from benchmarks.quality.cells import read_cell, result_file, run_cell
     from benchmarks.quality.plan import read_plan
     from benchmarks.quality.report import print_cells
     from dynmm_core.console import print_json
@@ -61,7 +60,7 @@ def bench_quality(
             assert data is not None
             run_cell(cell, data, work, results, say)
         waiting = []
-    documents = [json_module.loads(result_file(results, cell).read_text()) for cell in cells if cell not in waiting]
+    documents = [read_cell(results, cell) for cell in cells if cell not in waiting]
     missing = [cell.name for cell in waiting]
     if json:
         print_json({"rows": documents, "missing": missing})

@@ -1,11 +1,12 @@
 """`dynmm bench quality`: plans are read strictly, a cell is run once with plain commands, and its file tells what came out."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.quality.cells import run_cell
+from benchmarks.quality.cells import read_cell, run_cell
 from benchmarks.quality.plan import read_plan
 from benchmarks.quality.report import cpu_seconds
 from dynmm_core.cli import main
@@ -63,6 +64,12 @@ def test_a_cell_is_run_once_and_its_file_tells_models_ratios_and_costs(
     with pytest.raises(SystemExit, match="0"):
         main(main_args)
     assert json.loads(capsys.readouterr().out) == {"rows": [document], "missing": []}
+
+    other = replace(cell, replay=(("slide", "2h"),))
+    with pytest.raises(UserError, match="was made with other options than the plan has"):
+        run_cell(other, tmp_path / "source", work, results, said.append)
+    with pytest.raises(UserError, match="is of other commands than the plan has"):
+        read_cell(results, other)
 
     run = work / "runs" / cell.name
     record = read_run(run)
