@@ -23,7 +23,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         levels=[(START_MS + 9 * HOUR_MS, 1.0), (START_MS + 15 * HOUR_MS, 0.0)], items_affected=10, users_affected=20,
     )  # fmt: skip
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(render(report_page(made_run(Plan(windows=18, oracle=0.45), Path("runs/<script>alert(1)<"), [drift]))))
+    path.write_text(render(report_page(made_run(Plan(windows=36, oracle=0.45), Path("runs/<script>alert(1)<"), [drift]))))
     return path
 
 
