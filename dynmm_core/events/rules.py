@@ -6,13 +6,29 @@ from typing import Any
 import pyarrow as pa
 
 from dynmm_core.events.schema import MAX_ID_BYTES, MAX_TIME_MS
-from dynmm_core.events.wire import VERSION_FIELD, version_reason
+from dynmm_core.events.wire import MAX_NESTING, VERSION_FIELD, version_reason
 
 IDS = ("event_id", "user_id", "item_id")
 ID_TYPES = {str, int}
 _NUMBER_TYPES = {float, int, type(None)}
 
 Row = dict[str, Any]
+
+
+def shape_reason(message: bytes, row: Row) -> str | None:
+    """Why no value of this message, read as ``row``, may be looked at, or None: it nests too deep."""
+    # Every level has two brackets, so that hardly any message is looked at.
+    if len(message) > 2 * MAX_NESTING and message.count(b"[") + message.count(b"{") > MAX_NESTING and _nests_deep(row):
+        return f"message: objects and lists nest more than {MAX_NESTING} deep"
+    return None
+
+
+def _nests_deep(row: Row) -> bool:
+    level: list[Any] = [row]
+    for _ in range(MAX_NESTING):
+        inner = [value for one in level for value in (one.values() if type(one) is dict else one)]
+        level = [value for value in inner if type(value) in (dict, list)]
+    return bool(level)
 
 
 def reason_of(row: Row, further: Mapping[str, pa.DataType]) -> str | None:

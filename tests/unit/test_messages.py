@@ -11,7 +11,7 @@ from dynmm_core.events.decode import concat_events, decode_json
 from dynmm_core.events.encode import encode_arrow, encode_json
 from dynmm_core.events.letters import Origin
 from dynmm_core.events.messages import decode_messages
-from dynmm_core.events.wire import ARROW_END, ARROW_MARK, MAX_ARROW_BYTES, MAX_JSON_BYTES, MAX_RAW_BYTES
+from dynmm_core.events.wire import ARROW_END, ARROW_MARK, MAX_ARROW_BYTES, MAX_JSON_BYTES, MAX_NESTING, MAX_RAW_BYTES
 
 GOOD = {"event_id": "e1", "event_time_ms": 5, "user_id": "u1", "item_id": "i1"}
 
@@ -108,6 +108,30 @@ def test_a_message_as_long_as_it_may_be_is_an_event() -> None:
     longest = longest[:-2] + b"x" * (MAX_JSON_BYTES - len(longest)) + longest[-2:]
     assert len(longest) == MAX_JSON_BYTES
     assert decode_messages([longest], origin(1)).bad == ()
+
+
+@pytest.mark.parametrize("name", [*GOOD, "rating", "event", "ingest_time_ms", "schema_version", "zone"])
+@pytest.mark.parametrize(
+    ("opened", "closed"), [("[", "]"), ('{"a":', "}"), ('[{"a":1,"b":', "}]")], ids=["lists", "objects", "both"]
+)
+def test_values_that_nest_too_deep_are_letters_whatever_arrives_with_them(name: str, opened: str, closed: str) -> None:
+    def nested(levels: int) -> bytes:
+        times = levels // (len(closed))
+        fields = [f'"{other}":{orjson.dumps(value).decode()}' for other, value in GOOD.items() if other != name]
+        return ("{" + ",".join([*fields, f'"{name}":{opened * times}1{closed * times}']) + "}").encode()
+
+    told = f"message: objects and lists nest more than {MAX_NESTING} deep"
+    levels = [MAX_NESTING, MAX_NESTING + 2, 254, 256, 600, 1000, 1022]
+    for others in ([], [orjson.dumps(GOOD)] * 30, [b"{"]):
+        for decode in (decode_json, decode_messages):
+            messages = [*others, *map(nested, levels)]
+            decoded = decode(messages, origin(len(messages)))
+            letters = decoded.bad[-len(levels) :]
+            assert [letter.raw for letter in letters] == messages[-len(levels) :]
+            assert {letter.reason for letter in letters} == {told}
+        shallow = decode_messages([*others, nested(MAX_NESTING - 2)], origin(len(others) + 1))
+        assert told not in {letter.reason for letter in shallow.bad}
+        assert name != "zone" or shallow.offsets[-1] == 40 + len(others)
 
 
 @pytest.mark.parametrize("version", [2, 0, -1, 1.0, "1", None, True, [1], "x" * 200])
