@@ -91,8 +91,9 @@ def late_record(late: LateEvent) -> Record:
 
 
 def _place(found: BadEvent | LateEvent) -> bytes:
-    # The same message read twice has the same key: a reader of the topic can tell.
-    return f"{found.topic}/{found.partition}/{found.offset}".encode()
+    # The same event read twice has the same key, and no other has it: a reader of the topic can tell.
+    row = "" if found.row is None else f"/{found.row}"
+    return f"{found.topic}/{found.partition}/{found.offset}{row}".encode()
 
 
 def _origin(found: BadEvent | LateEvent) -> list[tuple[str, bytes]]:
