@@ -79,7 +79,7 @@ def _without(decoded: Decoded, bad: np.ndarray, origin: Origin) -> Decoded:
 
 def _told(error: Exception) -> str:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return reason if reason.startswith("schema_version: ") else f"message: {reason}"
+    return reason if reason.startswith(("schema_version: ", "message: ")) else f"message: {reason}"
 
 
 def _cast(table: pa.Table) -> dict[str, pa.Array]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+_MOST_REASON = 400  # characters
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -24,7 +26,8 @@ class Origin:
 class BadEvent:
     """A dead letter: a message that is no usable event, as it came, and the reason (``field: what is wrong``).
 
-    ``row``: which event of its message it is, from 0 on; None where that has no other, or is a letter as a whole.
+    A reason of more than 400 characters is cut, and says so. ``row``: which event of its message it is, from 0 on; None where
+    that has no other, or is a letter as a whole.
     """
 
     reason: str
@@ -33,6 +36,11 @@ class BadEvent:
     partition: int
     offset: int
     row: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.reason) > _MOST_REASON:
+            # It goes into a header, and tells what a sender wrote: names and values of any length.
+            object.__setattr__(self, "reason", f"{self.reason[:_MOST_REASON]} (cut; {len(self.reason)} characters)")
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,23 @@
 
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pytest
 
 from dynmm_core.events.encode import encode_arrow, encode_json
+from dynmm_core.events.letters import BadEvent
+from dynmm_core.events.wire import MAX_ARROW_BYTES, MAX_EVENT_BYTES, MAX_FIELDS
+from dynmm_core.windows.clock import DRAINED_MS
 from dynmm_core.windows.intake import Taken
+from dynmm_core.windows.messages import Chunk
 from dynmm_core.windows.partition import PartitionReader, ReadSettings
 from dynmm_core.windows.progress import start_point
-from flows.kafka import redrive
+from dynmm_core.windows.shard import ShardSettings, ShardWindow
+from dynmm_core.windows.slides import SlideAssembler
+from flows.kafka import clients, redrive, topics
 from flows.kafka.settings import KafkaSettings
-from flows.kafka.wire import Record, dead_record, late_record
+from flows.kafka.wire import Record, dead_record, late_record, record_of
 
 HOUR = 3_600_000
 SETTINGS = KafkaSettings(bootstrap="localhost:9092")
@@ -113,3 +120,78 @@ def test_every_bad_row_of_a_message_is_sent_back_and_none_twice(monkeypatch: pyt
     assert drive.send(0, 0, 2 * len(letters) - 1) == 2 * len(letters) - 1
     assert broker.sent == [(letter.key, letter.value) for letter in letters] and len(letters) == 3
     assert (found.sent, found.passed_over) == (3, 2)
+
+
+def large(event_time_ms: int, kind: str, number: int) -> bytes:
+    """A message with one event as large as it may be, whose text takes the most room in JSON, or with as many fields."""
+    event: dict[str, object] = {
+        "event_time_ms": event_time_ms,
+        "user_id": f"u{number}",
+        "item_id": "i",
+        "ingest_time_ms": 5 * HOUR,
+    }
+    if kind == "fields":
+        event |= {f"{number}-{field}": "x" for field in range(MAX_FIELDS - len(event))}
+    else:
+        event["zone"] = ("\x01" if kind == "control" else '"') * (MAX_EVENT_BYTES - len("zone"))
+    return encode_arrow(pa.RecordBatch.from_pylist([event])) if kind == "control" else orjson.dumps(event)
+
+
+def size_of(record: Record) -> int:
+    return len(record.key) + len(record.value) + sum(len(name) + len(value) for name, value in record.headers)
+
+
+@pytest.mark.parametrize("kind", ["control", "quotes", "fields"])
+def test_no_letter_and_no_chunk_is_larger_than_topics_take(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    settings: dict[str, object] = {}
+    monkeypatch.setattr(clients, "Producer", lambda given, **_: settings.update(given))
+    clients.open_producer(SETTINGS)
+    most, count = 1_000_000, 6
+    assert settings["message.max.bytes"] == 1_048_576 > most
+    times = [5 * HOUR, 4 * HOUR, 9 * HOUR]
+    messages = [large(time, kind, number) for number in range(count) for time in times]
+    taken = taken_in(messages)
+    found = records(taken)
+    assert len(found) == 2 * count and max(map(size_of, found)) < most
+    late = [record for record in found if "late_by_ms" in dict(record.headers)]
+    assert len(late) == count
+    assert all((orjson.loads(one.value)["item_id"] == "i") for one in late if "raw_bytes" not in dict(one.headers))
+    assert {"raw_bytes" in dict(one.headers) for one in late} == {kind == "control"}
+
+    window = ShardWindow("run", "user-00", [0], ShardSettings(HOUR))
+    for one in taken:
+        if one.events is not None:
+            window.add(one.events, one.hashes)
+    sent = list(window.advance(0, DRAINED_MS))
+    chunks = [message for message in sent if isinstance(message, Chunk)]
+    assert max(size_of(record_of(chunk, HOUR, 0)) for chunk in chunks) < most
+    assembler = SlideAssembler("run", ["user-00"], HOUR)
+    (slide,) = [slide for message in sent for slide in assembler.add(message)]
+    assert slide.events.num_rows == count
+    columns = (
+        [f"{number}-{field}" for number in range(count) for field in range(MAX_FIELDS - 4)] if kind == "fields" else ["zone"]
+    )
+    assert set(columns) <= set(slide.events.column_names)
+    for number in range(count) if kind == "fields" else ():
+        assert slide.events[f"{number}-7"].drop_null().to_pylist() == ["x"]
+
+
+def test_a_long_reason_is_cut_in_its_header() -> None:
+    record = dead_record(BadEvent("message: " + "é" * 700_000, b"", "clicks", 2, 40))
+    assert size_of(record) < 1_500 and dict(record.headers)["reason"].decode().endswith(" (cut; 700009 characters)")
+
+
+def test_the_topic_of_interactions_is_made_for_every_message_that_a_flow_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, dict[str, str]] = {}
+
+    class Admin:
+        def create_topics(self, wanted: list[Any], **_: float) -> dict[str, Any]:
+            made.update({topic.topic: topic.config for topic in wanted})
+            return {topic.topic: self for topic in wanted}
+
+        def result(self) -> None: ...
+
+    monkeypatch.setattr(topics, "open_admin", lambda settings: Admin())
+    topics.make_topics(SETTINGS, topics.shapes(SETTINGS, 4, -1, -1), 1)
+    assert int(made.pop("interactions")["max.message.bytes"]) > MAX_ARROW_BYTES
+    assert len(made) == 4 and not any("max.message.bytes" in config for config in made.values())
