@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dynmm_core.adapt.loop import AdaptLoop
-from dynmm_core.store.version import LatentRows
+from dynmm_core.store.version import LatentRows, id_column
 
 
 def latent_rows(
@@ -16,4 +16,4 @@ def latent_rows(
     loop.lap("user states")
     ids = [item_ids[i] for i in items] + [user_ids[u] for u in users]
     kinds = np.array(["item"] * len(items) + ["user"] * len(users))
-    return LatentRows(kinds, np.array(ids), np.concatenate([loop.published[-1].item_latents(items), of_users]))
+    return LatentRows(kinds, id_column(ids), np.concatenate([loop.published[-1].item_latents(items), of_users]))

@@ -1,6 +1,7 @@
 """Arrow batches to events: whole columns are cast and checked, no row is looked at unless it is bad."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,24 +50,36 @@ def decode_tables(tables: Sequence[pa.Table], origin: Origin) -> Decoded:
     columns = _cast(pa.concat_tables(tables))
     offsets = np.asarray(origin.offsets, np.int64)
     by_message = len(tables) > 1 or len(offsets) != tables[0].num_rows
-    rows = np.array([table.num_rows for table in tables] if by_message else np.ones(len(offsets), np.int64))
-    offsets = np.repeat(offsets, rows)
+    rows = None
+    if by_message:
+        counts = np.array([table.num_rows for table in tables])
+        offsets, rows = np.repeat(offsets, counts), _places(counts)
     columns["event_id"] = _fill_event_ids(columns["event_id"], origin, offsets, rows)
-    events = pa.RecordBatch.from_pydict(columns)
-    sound = _sound_rows(events)
-    if sound.all():
-        return Decoded(events, offsets, ())
-    bad = np.flatnonzero(~sound)
+    decoded = Decoded(pa.RecordBatch.from_pydict(columns), offsets, (), rows)
+    sound = _sound_rows(decoded.events)
+    return decoded if sound.all() else _without(decoded, ~sound, origin)
+
+
+def _places(counts: np.ndarray) -> np.ndarray:
+    """Which of its message's events each (n,) int64 is, -1 where that has no other; messages (m,) with so many events each."""
+    places: np.ndarray = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    places[np.repeat(counts == 1, counts)] = -1
+    return places
+
+
+def _without(decoded: Decoded, bad: np.ndarray, origin: Origin) -> Decoded:
+    """The events but for the ``bad`` ones (n,) bool, which become letters."""
+    found = zip(decoded.events.filter(pa.array(bad)).to_pylist(), decoded.offsets[bad], decoded.rows_of(bad), strict=True)
     letters = tuple(
-        BadEvent(_reason(row), orjson.dumps(row, default=str), origin.topic, origin.partition, int(offset))
-        for row, offset in zip(events.take(pa.array(bad)).to_pylist(), offsets[bad], strict=True)
+        BadEvent(_reason(event), orjson.dumps(event, default=str), origin.topic, origin.partition, int(offset), row)
+        for event, offset, row in found
     )
-    return Decoded(events.filter(pa.array(sound)), offsets[sound], letters)
+    return replace(decoded.only(~bad), bad=letters)
 
 
 def _told(error: Exception) -> str:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return reason if reason.startswith("schema_version: ") else f"message: {reason}"
+    return reason if reason.startswith(("schema_version: ", "message: ")) else f"message: {reason}"
 
 
 def _cast(table: pa.Table) -> dict[str, pa.Array]:
@@ -112,15 +125,15 @@ def _cast_known(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(COLUMN_TYPES[name])
 
 
-def _fill_event_ids(ids: pa.Array, origin: Origin, offsets: np.ndarray, rows: np.ndarray) -> pa.Array:
-    """The ids, and where there is none the row's ``offsets`` (n,) with its place in its message; ``rows`` (m,) of each."""
+def _fill_event_ids(ids: pa.Array, origin: Origin, offsets: np.ndarray, rows: np.ndarray | None) -> pa.Array:
+    """The ids, and where there is none the event's ``offsets`` (n,), with which of its message's it is, ``rows`` (n,)."""
     if not ids.null_count:
         return ids
     given = pc.binary_join_element_wise(f"{origin.topic}/{origin.partition}", pa.array(offsets).cast(pa.string()), "/")
-    places = np.arange(len(offsets)) - np.repeat(np.cumsum(rows) - rows, rows)
-    numbered = pc.binary_join_element_wise(given, pa.array(places).cast(pa.string()), "/")
-    alone = pa.array(np.repeat(rows == 1, rows))  # it needs no place
-    return pc.coalesce(ids, pc.if_else(alone, given, numbered))
+    if rows is not None:
+        numbered = pc.binary_join_element_wise(given, pa.array(rows).cast(pa.string()), "/")
+        given = pc.if_else(pa.array(rows < 0), given, numbered)
+    return pc.coalesce(ids, given)
 
 
 def _sound_rows(events: pa.RecordBatch) -> np.ndarray:

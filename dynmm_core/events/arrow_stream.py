@@ -3,7 +3,8 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dynmm_core.events.wire import ARROW_END, VERSION_KEY, version_reason
+from dynmm_core.events.rules import too_many_fields
+from dynmm_core.events.wire import ARROW_END, MAX_FIELDS, VERSION_KEY, version_reason
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError)
 MOST_EVENTS = 1 << 21  # in a message; more rows than that have no bytes of their own
@@ -20,6 +21,8 @@ def read_stream(message: bytes) -> pa.Table:
     if not message.endswith(ARROW_END):
         raise pa.ArrowInvalid("no whole Arrow stream; it has no end mark")
     with pa.ipc.open_stream(message, options=_OPTIONS) as reader:
+        if len(reader.schema) > MAX_FIELDS:
+            raise pa.ArrowInvalid(too_many_fields(len(reader.schema)))
         table = reader.read_all()
     if table.num_rows > MOST_EVENTS:
         raise pa.ArrowInvalid(f"{table.num_rows} events in {len(message)} bytes are too many; send {MOST_EVENTS} at most")

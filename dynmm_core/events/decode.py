@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 
 from dynmm_core.events.letters import BadEvent, Decoded, Origin
-from dynmm_core.events.rules import ID_TYPES, IDS, Row, optional_reason, reason_of
+from dynmm_core.events.rules import ID_TYPES, IDS, Row, optional_reason, reason_of, shape_reason
 from dynmm_core.events.schema import COLUMN_TYPES, MAX_ID_BYTES, MAX_TIME_MS, empty_events, ordered_columns
 from dynmm_core.events.wire import VERSION_FIELD, version_reason
 
@@ -84,7 +84,7 @@ def _parse(messages: Sequence[bytes]) -> tuple[list[Row], list[int], dict[int, s
     """The JSON objects with their places in the chunk, and for every other place the reason."""
     try:
         rows = [orjson.loads(message) for message in messages]
-        if set(map(type, rows)) <= {dict}:
+        if set(map(type, rows)) <= {dict} and not any(map(shape_reason, messages, rows)):
             return rows, list(range(len(rows))), {}
     except orjson.JSONDecodeError:
         pass
@@ -95,11 +95,13 @@ def _parse(messages: Sequence[bytes]) -> tuple[list[Row], list[int], dict[int, s
         except orjson.JSONDecodeError as error:
             reasons[place] = f"message: no JSON ({error})"
             continue
-        if isinstance(row, dict):
+        if not isinstance(row, dict):
+            reasons[place] = f"message: {type(row).__name__} is no JSON object"
+        elif (reason := shape_reason(message, row)) is not None:
+            reasons[place] = reason
+        else:
             rows.append(row)
             places.append(place)
-        else:
-            reasons[place] = f"message: {type(row).__name__} is no JSON object"
     return rows, places, reasons
 
 

@@ -62,11 +62,15 @@ def merged(parts: Sequence[Decoded]) -> Decoded:
     filled = [part for part in parts if part.events.num_rows]
     events = concat_events([part.events for part in filled])
     offsets = np.concatenate([np.zeros(0, np.int64), *(part.offsets for part in filled)])
+    rows = None
+    if any(part.rows is not None for part in filled):
+        rows = np.concatenate([np.full(len(part.offsets), -1) if part.rows is None else part.rows for part in filled])
     if (offsets[1:] < offsets[:-1]).any():
         order = np.argsort(offsets, kind="stable")
         events, offsets = events.take(pa.array(order)), offsets[order]
+        rows = None if rows is None else rows[order]
     letters = sorted((letter for part in parts for letter in part.bad), key=lambda letter: letter.offset)
-    return Decoded(events, offsets, tuple(letters))
+    return Decoded(events, offsets, tuple(letters), rows)
 
 
 def _decode_alike(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dynmm_core.events.schema import REQUIRED_COLUMNS
-from dynmm_core.events.wire import VERSION_FIELD, WIRE_VERSION
+from dynmm_core.events.wire import MAX_FIELDS, VERSION_FIELD, WIRE_VERSION
 
 LONGEST_LITERAL = 256  # bytes of fixed text between two values
 _LONGEST_MESSAGE = 4096  # bytes; a longer one is not worth learning from
@@ -97,7 +97,7 @@ def learn(message: bytes) -> Template | None:
     if message[place - 1 : place] != b"}" or _CLOSE.match(message, place) is None:
         return None
     template = Template(tuple(literals), tuple(slots), tuple(nulls))
-    return template if _is_usable(template) else None
+    return template if _is_usable(template) and len(slots) + len(nulls) < MAX_FIELDS else None
 
 
 def _decoded(name: bytes) -> str | None:

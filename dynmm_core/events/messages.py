@@ -11,6 +11,7 @@ from dynmm_core.events.fast_json import decode_json_fast, merged
 from dynmm_core.events.json_block import bounds_of, join
 from dynmm_core.events.letters import BadEvent, Decoded, Origin
 from dynmm_core.events.schema import empty_events
+from dynmm_core.events.sizes import without_large
 from dynmm_core.events.wire import ARROW_MARK, MAX_ARROW_BYTES, MAX_JSON_BYTES, MAX_RAW_BYTES
 
 __all__ = ["ARROW_MARK", "decode_messages"]
@@ -20,18 +21,22 @@ MESSAGES_PER_BLOCK = 1 << 14
 def decode_messages(messages: Sequence[bytes | None], origin: Origin) -> Decoded:
     """Decode messages of either kind in log order; ``origin`` has one offset per message, ascending.
 
-    A message that is too long, or none at all, is a letter. Fields that the schema does not know are kept as text.
+    A message or an event that is too long, or none at all, is a letter. Fields that the schema does not know are kept as text.
     """
     if len(messages) <= MESSAGES_PER_BLOCK:
-        return merged(_decode_block(messages, origin))
+        return _decode_block(messages, origin)
     parts: list[Decoded] = []
     for first in range(0, len(messages), MESSAGES_PER_BLOCK):
         last = first + MESSAGES_PER_BLOCK
-        parts += _decode_block(messages[first:last], Origin(origin.topic, origin.partition, origin.offsets[first:last]))
+        parts.append(_decode_block(messages[first:last], Origin(origin.topic, origin.partition, origin.offsets[first:last])))
     return merged(parts)
 
 
-def _decode_block(messages: Sequence[bytes | None], origin: Origin) -> list[Decoded]:
+def _decode_block(messages: Sequence[bytes | None], origin: Origin) -> Decoded:
+    return without_large(merged(_by_kind(messages, origin)), messages, origin)
+
+
+def _by_kind(messages: Sequence[bytes | None], origin: Origin) -> list[Decoded]:
     plain = _all_json(messages)
     if plain is not None:
         return [decode_json_fast(cast("Sequence[bytes]", messages), plain, origin)]

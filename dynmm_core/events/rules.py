@@ -6,13 +6,36 @@ from typing import Any
 import pyarrow as pa
 
 from dynmm_core.events.schema import MAX_ID_BYTES, MAX_TIME_MS
-from dynmm_core.events.wire import VERSION_FIELD, version_reason
+from dynmm_core.events.wire import MAX_FIELDS, MAX_NESTING, VERSION_FIELD, version_reason
 
 IDS = ("event_id", "user_id", "item_id")
 ID_TYPES = {str, int}
 _NUMBER_TYPES = {float, int, type(None)}
 
 Row = dict[str, Any]
+
+
+def shape_reason(message: bytes, row: Row) -> str | None:
+    """Why no value of this message, read as ``row``, may be looked at, or None: it has too many fields, or nests too deep."""
+    if len(row) > MAX_FIELDS:
+        return too_many_fields(len(row))
+    # Every level has two brackets, so that hardly any message is looked at.
+    if len(message) > 2 * MAX_NESTING and message.count(b"[") + message.count(b"{") > MAX_NESTING and _nests_deep(row):
+        return f"message: objects and lists nest more than {MAX_NESTING} deep"
+    return None
+
+
+def too_many_fields(count: int) -> str:
+    """The reason for a message of so many fields."""
+    return f"message: {count} fields are too many; send {MAX_FIELDS} at most"
+
+
+def _nests_deep(row: Row) -> bool:
+    level: list[Any] = [row]
+    for _ in range(MAX_NESTING):
+        inner = [value for one in level for value in (one.values() if type(one) is dict else one)]
+        level = [value for value in inner if type(value) in (dict, list)]
+    return bool(level)
 
 
 def reason_of(row: Row, further: Mapping[str, pa.DataType]) -> str | None:

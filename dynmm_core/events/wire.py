@@ -9,6 +9,9 @@ ARROW_MARK = b"\xff\xff\xff\xff"  # begins every Arrow stream and no JSON
 ARROW_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 MAX_JSON_BYTES = 1 << 20
 MAX_ARROW_BYTES = 1 << 24
+MAX_EVENT_BYTES = 1 << 18  # of its texts but for ids, with their names; half of a chunk, a quarter of what a topic takes
+MAX_FIELDS = 256  # of a message: every event of a slide has them all
+MAX_NESTING = 200  # objects and lists of a JSON message in each other; below what orjson writes and Python prints
 MAX_RAW_BYTES = 1 << 16  # of a message that is too long, in its letter
 
 

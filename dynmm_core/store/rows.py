@@ -12,7 +12,7 @@ from deltalake import Schema
 from deltalake.transaction import AddAction
 
 from dynmm_core.store.durable import sync, write_whole
-from dynmm_core.store.version import LatentRows, Version
+from dynmm_core.store.version import LatentRows, Version, id_column
 
 # Delta knows no list of fixed size; the width of the latents stands in the table's description.
 _LATENT = pa.list_(pa.field("element", pa.float32()))
@@ -59,8 +59,8 @@ def to_arrow(number: int, rows: LatentRows) -> pa.Table:
 def from_arrow(table: pa.Table, latent_dim: int) -> LatentRows:
     """Return the columns kind, id, latent as rows."""
     latents = table["latent"].combine_chunks().flatten().to_numpy().reshape(-1, latent_dim)
-    kinds, ids = (np.array(table[name].to_pylist(), dtype=str) for name in ("kind", "id"))
-    return LatentRows(kinds, ids, latents.astype(np.float32))
+    kinds = np.array(table["kind"].to_pylist(), dtype=str)
+    return LatentRows(kinds, id_column(table["id"].to_pylist()), latents.astype(np.float32))
 
 
 def keys(rows: LatentRows) -> Iterator[tuple[str, str]]:

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from dynmm_core.errors import DynmmError, UserError
 
@@ -22,9 +24,17 @@ class ConflictingVersion(UserError):
     """The same slide was committed before with other content."""
 
 
+def id_column(ids: Sequence[str]) -> np.ndarray:
+    """Return ids as an array (n,) of Python's own text."""
+    # Text of fixed width would lose a NUL at an id's end, and give every id the room of the longest.
+    column = np.empty(len(ids), object)
+    column[:] = ids
+    return column
+
+
 @dataclass(frozen=True)
 class LatentRows:
-    """Refreshed latents: kinds (n,) ``item`` or ``user``, ids (n,) text, latents (n, latent_dim) float32, finite.
+    """Refreshed latents: kinds (n,) ``item`` or ``user``, ids (n,) of :func:`id_column`, latents (n, latent_dim) float32, finite.
 
     Raises:
         UserError: a latent is NaN or infinite.
@@ -55,7 +65,10 @@ class LatentRows:
         Raises:
             ValueError: a (kind, id) stands twice, so that its latent would depend on the order.
         """
-        order = np.lexsort((self.ids, self.kinds))
+        columns = {"kind": self.kinds.tolist(), "id": self.ids.tolist()}
+        by = [(name, "ascending") for name in columns]
+        table = pa.table({name: pa.array(texts, pa.string()) for name, texts in columns.items()})
+        order = pc.sort_indices(table, sort_keys=by).to_numpy()
         kinds, ids = self.kinds[order], self.ids[order]
         twice = (kinds[1:] == kinds[:-1]) & (ids[1:] == ids[:-1])
         if twice.any():

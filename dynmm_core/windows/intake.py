@@ -1,5 +1,6 @@
 """The intake of one partition: every event that is read goes on, or is dead, late or a late duplicate, and is counted once."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +16,17 @@ from dynmm_core.windows.seen import RecentIds
 
 @dataclass(frozen=True)
 class LateEvent:
-    """An event whose slide had closed when it was read: its columns as JSON, its place, and by how much it missed."""
+    """An event whose slide had closed when it was read: its columns as JSON, its place, and by how much it missed.
+
+    ``row``: which event of its message it is; None where that has no other.
+    """
 
     event: bytes
     topic: str
     partition: int
     offset: int
     late_by_ms: int
+    row: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,14 +100,15 @@ class Intake:
         before = self._point()
         if next_offset is not None:
             self._offset = next_offset
-        events, offsets, dead = decoded.events, decoded.offsets, decoded.bad
+        events, dead = decoded.events, decoded.bad
         read = events.num_rows + len(dead)
         hashes = hashes or EventHashes.of(events)
         skew_ms = self._skew(events, ingested_ms)
         if skew_ms is not None:
             sound = skew_ms <= (self._max_skew_ms or 0)
             dead = (*dead, *self._skewed_letters(decoded, skew_ms, ~sound))
-            events, offsets, hashes = events.filter(pa.array(sound)), offsets[sound], hashes[sound]
+            decoded = decoded.only(sound)
+            events, hashes = decoded.events, hashes[sound]
         if not events.num_rows:
             self._count(read=read, dead=len(dead))
             return Taken(None, None, (), dead, None, self._tally)
@@ -110,7 +116,7 @@ class Intake:
         limits_ms = self._clock.limits_ms(times)
         reading = self._clock.read(times)
         self._points.passed(before, self._clock.newest_ms)
-        letters, in_time, duplicates = self._late(events, hashes, offsets, limits_ms, reading)
+        letters, in_time, duplicates = self._late(decoded, hashes, limits_ms, reading)
         self._count(read=read, dead=len(dead), late=len(letters), duplicate=duplicates)
         if in_time is not None:
             events, hashes = events.filter(pa.array(in_time)), hashes[in_time]
@@ -152,17 +158,17 @@ class Intake:
         )
 
     def _late(
-        self, events: pa.RecordBatch, hashes: EventHashes, offsets: np.ndarray, limits_ms: np.ndarray, reading: Reading
+        self, decoded: Decoded, hashes: EventHashes, limits_ms: np.ndarray, reading: Reading
     ) -> tuple[tuple[LateEvent, ...], np.ndarray | None, int]:
         """Letters of late events; which events (n,) go on, None if all; how many of the late ones had come before."""
-        times = events.column("event_time_ms").to_numpy()
+        times = decoded.events.column("event_time_ms").to_numpy()
         late_by_ms = limits_ms - (times // self._slide_ms + 1) * self._slide_ms
         repeated = self._seen.repeated(times, hashes, reading.late & (late_by_ms < self._slide_ms))
         self._seen.forget(reading.closed_through_ms - self._slide_ms)
         in_time = ~reading.late
         letters: tuple[LateEvent, ...] = ()
         if reading.late.any():
-            letters = self._late_letters(events, offsets, reading.late & ~repeated, late_by_ms)
+            letters = self._late_letters(decoded, reading.late & ~repeated, late_by_ms)
         if self._resumed_through_ms != NEVER_MS:
             # Read again after a resume, these are in slides that were sent; they were counted with them.
             in_time &= (times // self._slide_ms + 1) * self._slide_ms > self._resumed_through_ms
@@ -182,21 +188,20 @@ class Intake:
         return skew_ms if (skew_ms > self._max_skew_ms).any() else None
 
     def _skewed_letters(self, decoded: Decoded, skew_ms: np.ndarray, skewed: np.ndarray) -> tuple[BadEvent, ...]:
-        rows = decoded.events.filter(pa.array(skewed)).to_pylist()
         return tuple(
-            BadEvent(f"event_time_ms: {skew} ms after ingest_time_ms", _as_json(row), self._topic, self._partition, int(offset))
-            for row, skew, offset in zip(rows, skew_ms[skewed], decoded.offsets[skewed], strict=True)
-        )  # fmt: skip
+            BadEvent(f"event_time_ms: {skew} ms after ingest_time_ms", event, self._topic, self._partition, offset, row)
+            for skew, (event, offset, row) in zip(skew_ms[skewed], _each(decoded, skewed), strict=True)
+        )
 
-    def _late_letters(
-        self, events: pa.RecordBatch, offsets: np.ndarray, late: np.ndarray, late_by_ms: np.ndarray
-    ) -> tuple[LateEvent, ...]:
-        rows = events.filter(pa.array(late)).to_pylist()
+    def _late_letters(self, decoded: Decoded, late: np.ndarray, late_by_ms: np.ndarray) -> tuple[LateEvent, ...]:
         return tuple(
-            LateEvent(_as_json(row), self._topic, self._partition, int(offset), int(missed))
-            for row, offset, missed in zip(rows, offsets[late], late_by_ms[late], strict=True)
+            LateEvent(event, self._topic, self._partition, offset, int(missed), row)
+            for missed, (event, offset, row) in zip(late_by_ms[late], _each(decoded, late), strict=True)
         )
 
 
-def _as_json(row: dict[str, object]) -> bytes:
-    return orjson.dumps(row, default=str)
+def _each(decoded: Decoded, some: np.ndarray) -> Iterator[tuple[bytes, int, int | None]]:
+    """Of ``some`` events (n,) bool each as JSON, with its offset and which of its message's it is."""
+    events = decoded.events.filter(pa.array(some)).to_pylist()
+    for event, offset, row in zip(events, decoded.offsets[some].tolist(), decoded.rows_of(some), strict=True):
+        yield orjson.dumps(event, default=str), offset, row

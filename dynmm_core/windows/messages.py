@@ -65,7 +65,7 @@ SlideMessage = Chunk | EndMarker
 
 
 def pack(table: pa.Table, max_bytes: int = MAX_CHUNK_BYTES) -> Iterator[bytes]:
-    """The rows as Arrow IPC streams of at most ``max_bytes`` each, unless a single row is larger."""
+    """The rows as Arrow IPC streams of at most ``max_bytes`` each; a row that is larger is alone, without its nulls."""
     pieces = max(1, -(-table.nbytes // max_bytes))
     rows = max(1, -(-table.num_rows // pieces))
     for start in range(0, max(table.num_rows, 1), rows):
@@ -75,6 +75,8 @@ def pack(table: pa.Table, max_bytes: int = MAX_CHUNK_BYTES) -> Iterator[bytes]:
             half = piece.num_rows // 2
             yield from pack(piece.slice(0, half), max_bytes)
             yield from pack(piece.slice(half), max_bytes)
+        elif len(payload) > max_bytes:
+            yield _to_stream(piece.select([name for name in piece.column_names if not piece[name].null_count]))
         else:
             yield payload
 

@@ -7,20 +7,23 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 from confluent_kafka.admin import NewTopic as NewKafkaTopic
 
 from dynmm_core.errors import UserError
+from dynmm_core.events.wire import MAX_ARROW_BYTES
 from flows.kafka.clients import open_admin, patiently
 from flows.kafka.settings import KafkaSettings
 
 _ASK_SECONDS = 30.0
+_BATCH_BYTES = 1 << 16  # a broker judges a message with its key, its headers and the batch around it
 
 
 @dataclass(frozen=True)
 class TopicShape:
-    """What a topic is to be; ``retention_ms`` -1 keeps everything."""
+    """What a topic is to be; ``retention_ms`` -1 keeps everything, ``max_message_bytes`` None leaves that to the broker."""
 
     name: str
     partitions: int
     retention_ms: int
     cleanup_policy: str = "delete"
+    max_message_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,12 @@ class TopicState:
 
 
 def shapes(settings: KafkaSettings, partitions: int, retention_ms: int, summaries_retention_ms: int) -> list[TopicShape]:
-    """The five topics: interactions in so many partitions; the summaries are never compacted and outlive every rollback."""
+    """The five topics: interactions in so many partitions, with messages of any size that a flow reads.
+
+    The summaries are never compacted and outlive every rollback.
+    """
     return [
-        TopicShape(settings.interactions, partitions, retention_ms),
+        TopicShape(settings.interactions, partitions, retention_ms, max_message_bytes=MAX_ARROW_BYTES + _BATCH_BYTES),
         TopicShape(settings.summaries, 1, summaries_retention_ms),
         TopicShape(settings.dead_letters, 1, summaries_retention_ms),
         TopicShape(settings.late_events, 1, summaries_retention_ms),
@@ -56,6 +62,8 @@ def make_topics(
 def _make(settings: KafkaSettings, shape: TopicShape, replication: int) -> TopicState:
     admin = open_admin(settings)
     config = {"cleanup.policy": shape.cleanup_policy, "retention.ms": str(shape.retention_ms)}
+    if shape.max_message_bytes is not None:
+        config["max.message.bytes"] = str(shape.max_message_bytes)
     new = NewKafkaTopic(shape.name, shape.partitions, replication, config=config)
     try:
         admin.create_topics([new], operation_timeout=_ASK_SECONDS, request_timeout=_ASK_SECONDS)[shape.name].result()

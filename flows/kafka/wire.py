@@ -14,6 +14,7 @@ from dynmm_core.windows.progress import ShardProgress
 WIRE_VERSION = b"1"
 _END = "end"
 _MOST_RAW_BYTES = 65_536
+_MOST_LATE_BYTES = 786_432  # in JSON an event may take six times its bytes, and columns of others; topics take 1 MiB
 
 
 @dataclass(frozen=True)
@@ -80,19 +81,26 @@ def is_marker(key: bytes) -> bool:
 def dead_record(letter: BadEvent) -> Record:
     """A dead letter: the bytes as they came, and why and where in the headers; cut where no topic would take them whole."""
     headers = [("reason", letter.reason.encode()), *_origin(letter)]
-    if len(letter.raw) > _MOST_RAW_BYTES:
-        headers.append(("raw_bytes", str(len(letter.raw)).encode()))
-    return Record(_place(letter), letter.raw[:_MOST_RAW_BYTES], headers)
+    return _cut(Record(_place(letter), letter.raw, headers), _MOST_RAW_BYTES)
 
 
 def late_record(late: LateEvent) -> Record:
-    """A late event as JSON, and by how much it missed in the headers."""
-    return Record(_place(late), late.event, [("late_by_ms", str(late.late_by_ms).encode()), *_origin(late)])
+    """A late event as JSON, and by how much it missed in the headers; cut where no topic would take it whole."""
+    headers = [("late_by_ms", str(late.late_by_ms).encode()), *_origin(late)]
+    return _cut(Record(_place(late), late.event, headers), _MOST_LATE_BYTES)
+
+
+def _cut(record: Record, most: int) -> Record:
+    size = len(record.value)
+    if size <= most:
+        return record
+    return Record(record.key, record.value[:most], [*record.headers, ("raw_bytes", str(size).encode())])
 
 
 def _place(found: BadEvent | LateEvent) -> bytes:
-    # The same message read twice has the same key: a reader of the topic can tell.
-    return f"{found.topic}/{found.partition}/{found.offset}".encode()
+    # The same event read twice has the same key, and no other has it: a reader of the topic can tell.
+    row = "" if found.row is None else f"/{found.row}"
+    return f"{found.topic}/{found.partition}/{found.offset}{row}".encode()
 
 
 def _origin(found: BadEvent | LateEvent) -> list[tuple[str, bytes]]:

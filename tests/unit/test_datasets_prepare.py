@@ -51,6 +51,17 @@ def test_rows_are_sorted_by_time_and_then_stay_in_file_order(tmp_path: Path) -> 
     assert drops.out_of_order == 2
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_id_is_kept_to_its_last_byte_as_in_a_message(tmp_path: Path, kind: str) -> None:
+    ids = ["a", "a\0", "a\0b", "a\0\0"]
+    if kind == "csv":
+        folder = csv_folder(tmp_path / "in", "user_id,item_id,timestamp\n" + "".join(f"{one},{one},{T}\n" for one in ids))
+    else:
+        folder = parquet_folder(tmp_path / "in", pa.table({"user_id": ids, "item_id": ids, "timestamp": [T] * 4}))
+    log, _ = prepared(folder)
+    assert column(log, "user_id") == column(log, "item_id") == ids
+
+
 def test_rows_with_event_ids_are_sorted_by_time_and_id(tmp_path: Path) -> None:
     text = f"event_id,user_id,item_id,timestamp\nz,a,1,{T}\ny,b,2,{T}\nx,c,3,{T + 1}\n"
     log, _ = prepared(csv_folder(tmp_path / "in", text))

@@ -11,7 +11,16 @@ from dynmm_core.events.decode import concat_events, decode_json
 from dynmm_core.events.encode import encode_arrow, encode_json
 from dynmm_core.events.letters import Origin
 from dynmm_core.events.messages import decode_messages
-from dynmm_core.events.wire import ARROW_END, ARROW_MARK, MAX_ARROW_BYTES, MAX_JSON_BYTES, MAX_RAW_BYTES
+from dynmm_core.events.wire import (
+    ARROW_END,
+    ARROW_MARK,
+    MAX_ARROW_BYTES,
+    MAX_EVENT_BYTES,
+    MAX_FIELDS,
+    MAX_JSON_BYTES,
+    MAX_NESTING,
+    MAX_RAW_BYTES,
+)
 
 GOOD = {"event_id": "e1", "event_time_ms": 5, "user_id": "u1", "item_id": "i1"}
 
@@ -104,10 +113,78 @@ def test_a_message_that_is_too_long_is_a_letter_with_its_beginning(message: byte
 
 
 def test_a_message_as_long_as_it_may_be_is_an_event() -> None:
-    longest = orjson.dumps({**GOOD, "zone": ""})
-    longest = longest[:-2] + b"x" * (MAX_JSON_BYTES - len(longest)) + longest[-2:]
+    longest = orjson.dumps(GOOD).ljust(MAX_JSON_BYTES)
     assert len(longest) == MAX_JSON_BYTES
     assert decode_messages([longest], origin(1)).bad == ()
+
+
+@pytest.mark.parametrize("further", [{"zone": ""}, {"é" * 1000: ""}, {"event": "x", "zone": "é"}, {"tags": "[1]", "event": ""}])
+def test_an_event_that_no_topic_would_take_is_a_letter_in_json_and_in_arrow(further: dict[str, str]) -> None:
+    name, begin = list(further.items())[-1]
+    most = begin + "x" * (MAX_EVENT_BYTES - sum(len((other + value).encode()) for other, value in further.items()))
+    for text, size in ((most, MAX_EVENT_BYTES), (most + "x", MAX_EVENT_BYTES + 1)):
+        event = {**GOOD, **further, name: text}
+        json = orjson.dumps(event)
+        arrow = stream(pa.RecordBatch.from_pylist([GOOD | dict.fromkeys(further, "y"), event]))
+        decoded = decode_messages([*encode_json(events(20)), json, arrow], origin(22))
+        if size <= MAX_EVENT_BYTES:
+            assert (decoded.events.num_rows, decoded.bad) == (23, ())
+            continue
+        told = f"message: an event of {size} bytes, as text, is too large; send {MAX_EVENT_BYTES} at most"
+        assert [(letter.reason, letter.offset, letter.row) for letter in decoded.bad] == [(told, 60, None), (told, 61, 1)]
+        assert decoded.bad[0].raw == json and orjson.loads(decoded.bad[1].raw)[name] == text
+        assert decoded.events.num_rows == 21 and decoded.offsets.tolist() == [*range(40, 60), 61]
+
+
+@pytest.mark.parametrize("count", [MAX_FIELDS, MAX_FIELDS + 1, 40_000])
+def test_a_message_of_too_many_fields_is_a_letter_in_json_and_in_arrow(count: int) -> None:
+    event: dict[str, object] = {**GOOD, **{f"f{number}": 1 for number in range(count - len(GOOD))}}
+    arrow = stream(pa.RecordBatch.from_pylist([event]))
+    told = f"message: {count} fields are too many; send {MAX_FIELDS} at most"
+    for others in ([], [orjson.dumps(event)] * 20):
+        messages = [*others, orjson.dumps(event), arrow]
+        decoded = decode_messages(messages, origin(len(messages)))
+        expected = [] if count <= MAX_FIELDS else [told] * len(messages)
+        assert [letter.reason for letter in decoded.bad] == expected
+        assert decoded.events.num_rows == len(messages) - len(expected)
+
+
+def test_a_template_of_too_many_fields_is_left_to_the_plain_decoder() -> None:
+    names = {f"{number:x}": 1 for number in range(MAX_FIELDS - 4)}
+    for further, sound in ((names, True), ({**names, "schema_version": 1}, False), ({**names, "n": None}, False)):
+        decoded = decode_messages([orjson.dumps({**GOOD, **further, "event_id": f"e{row}"}) for row in range(40)], origin(40))
+        assert (decoded.events.num_rows, len(decoded.bad)) == ((40, 0) if sound else (0, 40))
+
+
+def test_a_reason_is_short_whatever_a_sender_wrote() -> None:
+    names = ["event_time_ms", "user_id", *(f"{number}-{'é' * 5000}" for number in range(250))]
+    (letter,) = decode_messages([stream(pa.RecordBatch.from_pydict({name: ["1"] for name in names}))], origin(1)).bad
+    assert letter.reason.startswith("message: item_id: missing; the batch has ") and letter.reason.endswith(" characters)")
+    assert 400 < len(letter.reason) < 450 and "(cut; 12" in letter.reason
+
+
+@pytest.mark.parametrize("name", [*GOOD, "rating", "event", "ingest_time_ms", "schema_version", "zone"])
+@pytest.mark.parametrize(
+    ("opened", "closed"), [("[", "]"), ('{"a":', "}"), ('[{"a":1,"b":', "}]")], ids=["lists", "objects", "both"]
+)
+def test_values_that_nest_too_deep_are_letters_whatever_arrives_with_them(name: str, opened: str, closed: str) -> None:
+    def nested(levels: int) -> bytes:
+        times = levels // (len(closed))
+        fields = [f'"{other}":{orjson.dumps(value).decode()}' for other, value in GOOD.items() if other != name]
+        return ("{" + ",".join([*fields, f'"{name}":{opened * times}1{closed * times}']) + "}").encode()
+
+    told = f"message: objects and lists nest more than {MAX_NESTING} deep"
+    levels = [MAX_NESTING, MAX_NESTING + 2, 254, 256, 600, 1000, 1022]
+    for others in ([], [orjson.dumps(GOOD)] * 30, [b"{"]):
+        for decode in (decode_json, decode_messages):
+            messages = [*others, *map(nested, levels)]
+            decoded = decode(messages, origin(len(messages)))
+            letters = decoded.bad[-len(levels) :]
+            assert [letter.raw for letter in letters] == messages[-len(levels) :]
+            assert {letter.reason for letter in letters} == {told}
+        shallow = decode_messages([*others, nested(MAX_NESTING - 2)], origin(len(others) + 1))
+        assert told not in {letter.reason for letter in shallow.bad}
+        assert name != "zone" or shallow.offsets[-1] == 40 + len(others)
 
 
 @pytest.mark.parametrize("version", [2, 0, -1, 1.0, "1", None, True, [1], "x" * 200])

@@ -1,13 +1,17 @@
 """The store's promises: atomic, fenced, idempotent; hashes of content alone; every read at a version."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from dynmm_core.adapt.rows import latent_rows
 from dynmm_core.errors import UserError
 from dynmm_core.store import Draft, LatentRows, LatentStore, StateFiles
-from dynmm_core.store.version import ConflictingVersion, StaleParent
+from dynmm_core.store.rows import to_arrow
+from dynmm_core.store.version import ConflictingVersion, StaleParent, id_column
 
 HOUR_MS = 3_600_000
 
@@ -115,6 +119,44 @@ def test_as_of_is_the_newest_version_at_that_time(tmp_path: Path) -> None:
         assert store.as_of(moment).number == number
     with pytest.raises(UserError, match="no version"):
         store.as_of(HOUR_MS - 1)
+
+
+def test_ids_are_kept_to_their_last_byte_and_take_no_room_for_the_longest(tmp_path: Path) -> None:
+    ids = ["i1", "i1\0", "i1\0\0", "\0", "i1\0b", "x" * 1024, *(f"n{number}" for number in range(20_000))]
+    latents = np.arange(len(ids), dtype=np.float32)[:, None]
+    found = LatentRows(np.array(["item"] * len(ids)), id_column(ids), latents)
+    assert found.sorted().ids.tolist() == sorted(ids) and found.ids.nbytes == 8 * len(ids)
+    assert to_arrow(0, found)["id"].to_pylist() == ids
+    store = LatentStore.create_or_open(tmp_path, 1)
+    store.commit(Draft("r", HOUR_MS, "config", "base", "s", found, True), None)
+    kept = LatentStore.open(tmp_path).at(0).rows
+    assert kept.ids.tolist() == sorted(ids) and kept.ids.dtype == object
+    assert [ids[int(latent)] for latent in kept.latents[:, 0]] == sorted(ids)
+    with pytest.raises(ValueError, match="stands twice"):
+        LatentRows(np.array(["user"] * 2), id_column(["a\0", "a\0"]), latents[:2]).sorted()
+
+
+def test_a_versions_rows_have_the_ids_of_its_items_and_users() -> None:
+    base: Any = SimpleNamespace(item_latents=lambda rows: np.ones((len(rows), 2), np.float32))
+    loop: Any = SimpleNamespace(
+        user_latents=lambda rows: np.zeros((len(rows), 2), np.float32), lap=lambda what: None, published=[base]
+    )
+    found = latent_rows(loop, np.array([1, 2]), np.array([1]), ["", "i1", "i1\0"], ["", "u\0"])
+    assert (found.kinds.tolist(), found.ids.tolist()) == (["item", "item", "user"], ["i1", "i1\0", "u\0"])
+    assert found.sorted().ids.tolist() == ["i1", "i1\0", "u\0"]
+
+
+def test_order_and_hash_of_ids_are_those_by_code_point() -> None:
+    ids = ["b", "B", "é", "z", "\uffff", "\U0001f3b5", "\ud7ff", "10", "9", "a b", "日本", "\x7f"]
+    latents = np.arange(len(ids), dtype=np.float32)[:, None]
+    kinds = np.array(["user", "item"] * 6)
+    padded = LatentRows(kinds, np.array(ids), latents)
+    of_text = LatentRows(kinds, id_column(ids), latents)
+    order = np.lexsort((np.array(ids), kinds))
+    for found in (padded.sorted(), of_text.sorted()):
+        assert found.ids.tolist() == [ids[row] for row in order] and found.latents[:, 0].tolist() == order.tolist()
+    hashes = {Draft("r", HOUR_MS, "c", "b", "s", rows, True).content_hash(None) for rows in (padded, of_text)}
+    assert hashes == {"69e6c034f22a6c7d8954db358c9b3d136a1019cf0f00e764b1fad3286baa9efe"}
 
 
 def test_latents_that_are_not_finite_are_refused() -> None:

@@ -117,6 +117,14 @@ def test_chunks_keep_to_their_size_however_uneven_the_rows() -> None:
     assert pa.concat_tables([pa.ipc.open_stream(payload).read_all() for payload in payloads]).equals(table)
 
 
+def test_a_row_in_a_chunk_of_its_own_has_not_the_columns_of_others() -> None:
+    rows = [{"event_id": "a", **{f"c{number}": "x" for number in range(9_000)}}, {"event_id": "b"}, {"event_id": "c", "d": "y"}]
+    table = pa.Table.from_pylist(rows, pa.schema([(name, pa.string()) for name in {**rows[0], "d": ""}]))
+    pieces = [pa.ipc.open_stream(payload).read_all() for payload in pack(table)]
+    assert [piece.num_columns for piece in pieces] == [9_001, 1, 2]
+    assert pa.concat_tables(pieces, promote_options="default").equals(table)
+
+
 def test_a_slide_larger_than_a_chunk_comes_out_whole() -> None:
     events = [(row, f"{row:06}", f"u{row}", "i" * 400) for row in range(3000)]
     sent = messages_of("user-00", *events)
