@@ -42,11 +42,11 @@ def build(config: LiveConfig, plan: FlowPlan, process: LiveProcess) -> Dataflow:
     messages = _add_summarize(flow, config, plan.interactions, folder, process)
     if config.kind == "summarize":
         to_record = partial(_summary_record, slide_ms=config.stream.slide_ms, partitions=plan.summaries_partitions)
-        sink = TopicSink(config.kafka, config.kafka.summaries, to_record, process, folder.settle)
+        sink = TopicSink(config.kafka, config.kafka.summaries, to_record, process, folder.settle, folder.note_told)
         op.output("write_summaries", messages, sink)
         return flow
     keyed: KeyedStream[SummaryItem] = op.map("key_adapt", messages, key_adapt)
-    _add_adapt(keyed, config, plan, plan.interactions.progress, process, folder.settle)
+    _add_adapt(keyed, config, plan, plan.interactions.progress, process, folder)
     return flow
 
 
@@ -79,12 +79,12 @@ def _windows(config: LiveConfig, plan: ReadPlan, folder: RecoveryFolder) -> Call
 
 def _add_adapt(
     summaries: KeyedStream[SummaryItem], config: LiveConfig, plan: FlowPlan, resumed: RunProgress | None, process: LiveProcess,
-    settle: Callable[[], None] = lambda: None,
+    folder: RecoveryFolder | None = None,
 ) -> None:  # fmt: skip
     assembler = SlideAssembler(
         config.stream.run, BUCKET_KEYS, config.stream.slide_ms, config.stream.max_train_events, resumed
     )  # fmt: skip
-    add_adapt(summaries, LiveAdapt(config, plan, assembler, process, settle), process)
+    add_adapt(summaries, LiveAdapt(config, plan, assembler, process, folder), process)
 
 
 def _summary_record(message: SlideMessage, slide_ms: int, partitions: int) -> Record:
