@@ -11,7 +11,7 @@ from bytewax.operators import KeyedStream
 from dynmm_core.crash_points import crash_point
 from dynmm_core.windows.buckets import BUCKET_KEYS
 from dynmm_core.windows.messages import SlideMessage
-from dynmm_core.windows.progress import RunProgress
+from dynmm_core.windows.progress import IdleCut, RunProgress
 from dynmm_core.windows.shard import ShardWindow
 from dynmm_core.windows.slides import SlideAssembler
 from flows.adapt import add_adapt
@@ -61,17 +61,17 @@ def _add_summarize(
 
 def _windows(config: LiveConfig, plan: ReadPlan, folder: RecoveryFolder) -> Callable[[int], ShardWindow]:
     """Opens a bucket's window where the run goes on."""
-    resumed = plan.progress
+    resumed, told = plan.progress, [IdleCut(*cut) for cut in plan.cuts]
 
     def open_window(bucket: int) -> ShardWindow:
         shard = BUCKET_KEYS[bucket]
         if resumed is None:
-            return ShardWindow(config.stream.run, shard, plan.partitions, config.stream.shards)
+            return ShardWindow(config.stream.run, shard, plan.partitions, config.stream.shards, told=told)
         crash_point("during-resume")
         progress = replace(resumed.shards[shard], points=resumed.points, cuts=resumed.cuts)
         tails = None if progress.tails is None else folder.load(shard, progress.tails)
         return ShardWindow(
-            config.stream.run, shard, plan.partitions, config.stream.shards, resumed.through_ms, progress, tails
+            config.stream.run, shard, plan.partitions, config.stream.shards, resumed.through_ms, progress, tails, told
         )  # fmt: skip
 
     return open_window
