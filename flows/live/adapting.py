@@ -66,7 +66,7 @@ class Announcer:
 class LiveAdapt(Adapt):
     """Adapt whose versions name the offsets behind them, and are announced. The engine is opened with the first message.
 
-    Into ``folder`` goes what end markers name, before a version tells of it; None where the summaries' sender keeps it.
+    ``folder`` holds what end markers name and learns which slides have versions; None where markers of a topic count.
     """
 
     def __init__(
@@ -90,8 +90,6 @@ class LiveAdapt(Adapt):
         Where the process is to stop, slides that were not begun are left: they are read again.
         """
         self.open()
-        if self._folder is not None:
-            self._folder.settle()
         try:
             for item in items:
                 self._note_position(item)

@@ -10,7 +10,7 @@ from bytewax.operators import KeyedStream
 
 from dynmm_core.crash_points import crash_point
 from dynmm_core.windows.buckets import BUCKET_KEYS
-from dynmm_core.windows.messages import SlideMessage
+from dynmm_core.windows.messages import EndMarker, SlideMessage
 from dynmm_core.windows.progress import IdleCut, RunProgress
 from dynmm_core.windows.shard import ShardWindow
 from dynmm_core.windows.slides import SlideAssembler
@@ -45,7 +45,7 @@ def build(config: LiveConfig, plan: FlowPlan, process: LiveProcess) -> Dataflow:
         sink = TopicSink(config.kafka, config.kafka.summaries, to_record, process, folder.settle, folder.note_told)
         op.output("write_summaries", messages, sink)
         return flow
-    keyed: KeyedStream[SummaryItem] = op.map("key_adapt", messages, key_adapt)
+    keyed: KeyedStream[SummaryItem] = op.flat_map("key_adapt", messages, _settled(folder, process))
     _add_adapt(keyed, config, plan, plan.interactions.progress, process, folder)
     return flow
 
@@ -57,6 +57,19 @@ def _add_summarize(
     source = InteractionsSource(config.kafka, plan, config.stream.reading, pace, process)
     read: Stream[ReadItem] = op.input("read_interactions", flow, source)
     return add_summarize(read, _windows(config, plan, folder), process, folder.keep)
+
+
+def _settled(
+    folder: RecoveryFolder, process: LiveProcess
+) -> Callable[[tuple[str, SlideMessage]], list[tuple[str, SummaryItem]]]:  # fmt: skip
+    """Hands messages to adapt, which may be in another process: what a marker names is put on disk in the one that keeps it."""
+
+    def settle(keyed: tuple[str, SlideMessage]) -> list[tuple[str, SummaryItem]]:
+        if isinstance(keyed[1], EndMarker):
+            folder.settle()
+        return [key_adapt(keyed)]
+
+    return process.guarded(settle)
 
 
 def _windows(config: LiveConfig, plan: ReadPlan, folder: RecoveryFolder) -> Callable[[int], ShardWindow]:
