@@ -1,6 +1,7 @@
 """The store's promises: atomic, fenced, idempotent; hashes of content alone; every read at a version."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +37,29 @@ def test_versions_count_from_zero_and_name_their_parents(tmp_path: Path) -> None
     assert [(v.number, v.parent) for v in versions] == [(0, None), (1, 0), (2, 1)]
     assert [v.slide_end_ms for v in versions] == [HOUR_MS, 2 * HOUR_MS, 3 * HOUR_MS]
     assert [v.parent_hash for v in versions[1:]] == [v.content_hash for v in versions[:-1]]
+
+
+def test_a_commit_in_the_middle_of_a_look_is_read_once(tmp_path: Path) -> None:
+    writer = LatentStore.create_or_open(tmp_path, 3)
+    reader = LatentStore.open(tmp_path)
+    fill(writer, 3)
+    table = reader._table
+
+    class Overtaken:
+        """The reader's handle, which another version overtakes while its history is read."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(table, name)
+
+        def history(self, limit: int) -> list[dict[str, Any]]:
+            if (committed := writer.log())[-1].number == 2:
+                writer.commit(draft(4), committed[-1])
+            return table.history(limit)
+
+    reader._table = Overtaken()  # type: ignore[assignment]
+    assert [version.number for version in reader.log()] == [0, 1, 2]
+    assert [version.number for version in reader.log()] == [0, 1, 2, 3]
+    assert reader.log() == writer.log()
 
 
 def test_equal_content_has_an_equal_hash_whatever_the_row_order_or_layout(tmp_path: Path) -> None:
