@@ -125,7 +125,8 @@ class AdaptEngine:
         """Take in the next complete slide and return its report.
 
         Raises:
-            UserError: the log differs from the one that the store's versions were made from, or the disk is full.
+            UserError: the log differs from the one that the store's versions were made from, the disk is full, or another
+                process writes to the run.
             StaleParent: another process committed to the store.
         """
         # OpenMP keeps this number by thread, and a slide need not come on the one that opened the engine.
@@ -238,8 +239,10 @@ class AdaptEngine:
 
     def _write_journal(self, journal: SlideJournal, slide: Slide) -> None:
         if not self._journal_begun:
+            journal.lock()
             # Entries behind an old head may be another process's, which has gone on from there.
             if self._store.head() != self.head:
+                journal.unlock()
                 raise StaleParent(f"parent: another process commits to {self.settings.run_dir}; end one of the two")
             journal.begin(self.through_ms)
             self._journal_begun = True

@@ -1,9 +1,13 @@
 """The slides that adapt took in, kept beside the store: what a live run's topic forgets, its restart still finds."""
 
+import errno
+import fcntl
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +19,8 @@ from dynmm_core.windows.slides import Slide
 
 EVENT_COLUMNS = ("user_id", "item_id", "event_time_ms")
 _ENTRIES_PER_FILE = 64
+_LOCK = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # said by file systems that know none
 _NAME = re.compile(r"(\d+)(?:-(\d+))?\.arrow")
 # One row per slide; events and counts are Arrow streams of their own, and digest is over all that stands before it.
 _SCHEMA = pa.schema([
@@ -28,14 +34,39 @@ class SlideJournal:
     """Complete slides under ``folder``, one file each and every 64 of them merged into one; a slide is whole or absent.
 
     Entries are written before the store's commit, so that one may lie behind the head: it is no entry until its slide
-    was committed. One process writes; the store's fencing keeps a second one out. ``context``: columns of the events that
-    are kept beside what learning always needs.
+    was committed. One process writes, under :meth:`lock`. ``context``: columns of the events that are kept beside what learning
+    always needs.
     """
 
     def __init__(self, folder: Path, context: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self._columns = (*EVENT_COLUMNS, *context)
         self._singles: list[Path] = []
+        self._unlock: Callable[[], object] = lambda: None
+
+    def lock(self) -> None:
+        """Keep other processes from writing, for as long as this one lives.
+
+        The store's fencing alone would let two go on that commit equal versions, each with its own view of the files here.
+
+        Raises:
+            UserError: another process writes.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        self._unlock = weakref.finalize(self, os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.unlock()
+            raise UserError(f"journal: another process writes to {self.folder.parent}; end one of the two") from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+
+    def unlock(self) -> None:
+        """Let others write: this process will not, after all."""
+        self._unlock()
 
     def begin(self, through_ms: int | None) -> None:
         """Make ready for writing: remove what lies behind ``through_ms``, the last committed slide, and left-overs.

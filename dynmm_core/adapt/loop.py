@@ -198,10 +198,13 @@ class AdaptLoop:
 
 
 def negative_distribution(activity: FrozenActivity) -> np.ndarray:
-    """Return the probability (num_items + 1,) float32 of each item as a negative: half uniform, half by recent events."""
+    """Return the probability (num_items + 1,) float32 of each item as a negative: half uniform, half by recent events.
+
+    Where no item is known, nothing is one.
+    """
     num_items = len(activity.events) - 1
     q = np.full(num_items + 1, 0.5 / max(num_items, 1))
     total = activity.recent.sum()
     q = q + 0.5 * activity.recent / total if total > 0 else q * 2.0
     q[0] = 0.0
-    return np.asarray(q / q.sum(), np.float32)
+    return np.asarray(q / max(q.sum(), np.finfo(float).tiny), np.float32)

@@ -22,6 +22,8 @@ def rank_targets(
     """
     num_items = len(items) - 1
     known = (targets > 0) & (targets <= num_items)
+    if not known.any():
+        return np.full(len(targets), -1, np.int64), np.zeros(len(targets), np.int64)
     keep = (consumed_items <= num_items) & (consumed_items != targets[consumed_rows])
     rows, seen = consumed_rows[keep], consumed_items[keep]
     by_row = np.argsort(rows, kind="stable")

@@ -277,7 +277,9 @@ class LatentStore:
         """Read the versions committed since the last look, by this or any other process."""
         self._table.update_incremental()
         behind = self._table.version() - self._delta_version
-        for entry in reversed(self._table.history(behind) if behind else []):
+        # What was committed since the handle was moved on comes on top of the entries asked for; it is read the next time.
+        found = self._table.history(behind)[::-1][:behind] if behind else []
+        for entry in found:
             if _METADATA_KEY in entry:
                 self._lineage.add(Version.from_json(entry[_METADATA_KEY]))
             elif _ROLLBACK_KEY in entry:

@@ -1,6 +1,6 @@
 """One partition of a live log: messages in, events with their clock out; goes on where a recorded run left off."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,12 +77,16 @@ class PartitionReader:
             taken += self._meet_cuts()
         return taken
 
-    def idle(self, now_ms: int, idle_after_ms: int) -> list[Taken]:
-        """Nothing has come for ``idle_after_ms``: let the clock follow the wall clock, that long and the lateness behind it."""
+    def idle(self, now_ms: int, idle_after_ms: int, is_sure: Callable[[], bool] = lambda: True) -> list[Taken]:
+        """Nothing has come for ``idle_after_ms``: let the clock follow the wall clock, that long and the lateness behind it.
+
+        ``is_sure`` is asked once more before a cut is made.
+        """
         slide_ms = self._settings.slide_ms
         through = (now_ms - idle_after_ms - self._settings.allowed_lateness_ms) // slide_ms * slide_ms
         behind_point = self.next_offset >= self._point.offset
-        return [self._intake.cut(through, self.next_offset)] if through > self.closed_through_ms and behind_point else []
+        due = through > self.closed_through_ms and behind_point
+        return [self._intake.cut(through, self.next_offset)] if due and is_sure() else []
 
     def _take(
         self, values: Sequence[bytes | None], offsets: Sequence[int], timestamps_ms: np.ndarray | None, place: int

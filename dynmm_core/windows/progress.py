@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
 from dynmm_core.windows.clock import NEVER_MS
@@ -67,7 +67,8 @@ class IdleCut:
 class ShardProgress:
     """One bucket behind one of its slides: totals since the run began, state carried on, where each partition is read on.
 
-    ``tails`` is the hash of the users' newest items, None where pairs are not counted. Only ``pending`` depends on timing.
+    ``tails`` is the hash of the users' newest items, None where pairs are not counted. ``told`` are cuts that an earlier start
+    recorded behind this slide: this one is still to meet them. Only ``pending`` and ``told`` depend on timing.
     """
 
     used: int = 0
@@ -76,24 +77,26 @@ class ShardProgress:
     tails: str | None = None
     points: dict[int, ReadPoint] = field(default_factory=dict)
     cuts: tuple[IdleCut, ...] = ()
+    told: tuple[IdleCut, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The progress as one JSON object."""
-        return {
+        document: dict[str, Any] = {
             "used": self.used,
             "duplicates": self.duplicates,
             "pending": self.pending,
             "tails": self.tails,
             "points": {str(partition): point.to_json() for partition, point in sorted(self.points.items())},
-            "cuts": [[cut.partition, cut.offset, cut.closed_through_ms] for cut in self.cuts],
+            "cuts": [list(astuple(cut)) for cut in self.cuts],
         }
+        return document | {"told": [list(astuple(cut)) for cut in self.told]} if self.told else document
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "ShardProgress":
         """Read what :meth:`to_json` wrote."""
         points = {int(name): ReadPoint.from_json(int(name), numbers) for name, numbers in document["points"].items()}
-        cuts = tuple(IdleCut(*cut) for cut in document["cuts"])
-        return cls(document["used"], document["duplicates"], document["pending"], document["tails"], points, cuts)
+        cuts, told = (tuple(IdleCut(*cut) for cut in document.get(name, ())) for name in ("cuts", "told"))
+        return cls(document["used"], document["duplicates"], document["pending"], document["tails"], points, cuts, told)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class RunProgress:
             for partition, point in progress.points.items():
                 if partition not in points or point.offset > points[partition].offset:
                     points[partition] = point
-        plain = {shard: replace(progress, points={}, cuts=()) for shard, progress in sorted(shards.items())}
+        plain = {shard: replace(progress, points={}, cuts=(), told=()) for shard, progress in sorted(shards.items())}
         return cls(through_ms, plain, points, newest_cuts((cut for one in shards.values() for cut in one.cuts), points))
 
     def to_json(self) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """From the end markers that a run has sent to the place where it goes on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from dynmm_core.windows.clock import DRAINED_MS
+from dynmm_core.windows.clock import DRAINED_MS, NEVER_MS
 from dynmm_core.windows.messages import EndMarker
 from dynmm_core.windows.progress import IdleCut, RunProgress, ShardProgress, newest_cuts
 
@@ -31,8 +32,7 @@ def resume(markers: Mapping[str, Sequence[EndMarker]], shards: Iterable[str]) ->
         return None
     through_ms = min(known)
     progress = RunProgress.merged(through_ms, {shard: _at(markers[shard], through_ms) for shard in newest})
-    told = (cut for some in markers.values() for marker in some for cut in marker.progress.cuts)
-    return Resumption(progress, newest_cuts(told, progress.points), through_ms == DRAINED_MS)
+    return Resumption(progress, newest_cuts(_cuts_in(markers), progress.points), through_ms == DRAINED_MS)
 
 
 def reaches_back(markers: Mapping[str, Sequence[EndMarker]], shards: Iterable[str]) -> bool:
@@ -45,12 +45,19 @@ def reaches_back(markers: Mapping[str, Sequence[EndMarker]], shards: Iterable[st
 
 def cuts_without_progress(markers: Mapping[str, Sequence[EndMarker]]) -> tuple[IdleCut, ...]:
     """Every cut told by the markers of a run that starts from its beginning again."""
-    return newest_cuts((cut for some in markers.values() for marker in some for cut in marker.progress.cuts), {})
+    return newest_cuts(_cuts_in(markers), {})
+
+
+def _cuts_in(markers: Mapping[str, Sequence[EndMarker]]) -> Iterator[IdleCut]:
+    for marker in chain.from_iterable(markers.values()):
+        yield from marker.progress.cuts
+        yield from marker.progress.told
 
 
 def _at(markers: Sequence[EndMarker], through_ms: int) -> ShardProgress:
-    progress = ShardProgress()
+    """The progress of the newest slide up to ``through_ms``: a start that sent slides again has put older ones behind it."""
+    progress, newest_ms = ShardProgress(), NEVER_MS
     for marker in markers:
-        if marker.slide_end_ms <= through_ms:
-            progress = marker.progress
+        if newest_ms <= marker.slide_end_ms <= through_ms:
+            progress, newest_ms = marker.progress, marker.slide_end_ms
     return progress

@@ -37,12 +37,13 @@ class ShardWindow:
 
     A partition's clock must come in with or behind the events that moved it. What is in a slide depends on the events alone;
     the clocks decide only when it is sent. A resumed bucket goes on behind ``resumed_through_ms`` with the progress and the
-    users' newest items that it had there.
+    users' newest items that it had there. Cuts that earlier starts have ``told`` of are told of again until they are met.
     """
 
     def __init__(
         self, run: str, shard: str, partitions: Iterable[int], settings: ShardSettings,
         resumed_through_ms: int = NEVER_MS, progress: ShardProgress | None = None, tails: bytes | None = None,
+        told: Iterable[IdleCut] = (),
     ) -> None:  # fmt: skip
         self._run, self.shard, self._settings = run, shard, settings
         self._slide_ms = settings.slide_ms
@@ -51,7 +52,7 @@ class ShardWindow:
         self._open: dict[int, OpenSlide] = {}
         self._closed_through_ms = resumed_through_ms
         self._progress = progress or ShardProgress()
-        self._cuts = set(self._progress.cuts)
+        self._cuts, self._earlier = set(self._progress.cuts), set(told)
         self._tails = UserTails.empty() if tails is None else UserTails.from_bytes(tails)
         self._pending = 0
 
@@ -165,6 +166,7 @@ class ShardWindow:
             tails=self._progress.tails if state is None else state.digest,
             points=points,
             cuts=tuple(sorted(self._cuts, key=astuple)),
+            told=newest_cuts(self._earlier - self._cuts, points),
         )
 
     def _point_for(self, partition: int, end_ms: int) -> ReadPoint | None:

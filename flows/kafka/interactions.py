@@ -20,12 +20,12 @@ from flows.kafka.letters import Letters
 from flows.kafka.plan import ReadPlan
 from flows.kafka.process import LiveProcess
 from flows.kafka.settings import KafkaSettings
+from flows.kafka.silence import Silence
 
 _FIRST_CALL_MESSAGES, _CALL_MESSAGES = 16, 1_000
 _BATCH_BYTES = 3 << 19
 _MILLISECONDS = itemgetter(1)  # of (kind, time)
 _PAUSE = timedelta(milliseconds=5)
-_IDLE_CHECK_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
         self._pace, self._ahead, self._process = pace, ahead, process
         self._consumer: Consumer | None = None
         self._told_end = False
-        self._silent_since = time.monotonic()
+        self._silence = Silence(pace.idle_after_ms)
         self._at_end = False
         self._awake: datetime | None = None
         self._call_messages = _FIRST_CALL_MESSAGES
@@ -84,6 +84,7 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
     def _read(self, _: None) -> list[ReadItem]:
         if self._consumer is None:
             self._open()
+        self._silence.listen(self._process.health.waiting, self._process.broker_errors)
         if not self._told_end and (ends := self._process.ends()) is not None:
             if self._partition in ends:
                 self._reader.end_at(ends[self._partition])
@@ -91,7 +92,7 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
         if self._ahead.must_wait(self._partition):
             self._process.note_partition(self._settings.interactions, self._partition, self._reader, self._end, held=True)
             return []
-        taken = self._take_next() or self._silence()
+        taken = self._take_next() or self._take_silence()
         self._ahead.note(self._partition, self._reader.closed_through_ms, self._at_end)
         self._process.note_partition(self._settings.interactions, self._partition, self._reader, self._end)
         for one in taken:
@@ -123,7 +124,7 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
             found, times = list(compress(found, sound)), None if times is None else times[sound]
         if found:
             self._at_end = self._at_end and failed
-            self._silent_since = time.monotonic()
+            self._silence.begin()
         return found, times
 
     def _note_error(self, message: Message) -> None:
@@ -166,7 +167,7 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
         offsets = range(first, behind) if whole else [offset for stretch in places for offset in stretch]
         return self._reader.read(values, offsets, np.concatenate(times) if times else None, behind)
 
-    def _silence(self) -> list[Taken]:
+    def _take_silence(self) -> list[Taken]:
         """Nothing has come: behind the last message there may still be an end or a recorded cut; or the partition is idle."""
         assert self._consumer is not None
         if not self._at_end:
@@ -174,11 +175,17 @@ class InteractionsPartition(StatefulSourcePartition[ReadItem, None]):
         # Control messages and aborted ones have offsets, too: the log is read up to the consumer's own position.
         position = self._consumer.position([TopicPartition(self._settings.interactions, self._partition)])[0].offset
         taken = self._reader.read((), (), None, max(position, self._reader.next_offset))
-        silent_ms = (time.monotonic() - self._silent_since) * 1_000
         idle_after_ms = self._pace.idle_after_ms
-        if not self._reader.finished and idle_after_ms is not None and silent_ms > idle_after_ms:
-            taken += self._reader.idle(time.time_ns() // 1_000_000, idle_after_ms)
+        if not self._reader.finished and idle_after_ms is not None and self._silence.is_long:
+            taken += self._reader.idle(time.time_ns() // 1_000_000, idle_after_ms, self._is_all_read)
         return taken
+
+    def _is_all_read(self) -> bool:
+        """Whether the broker itself says that nothing is there: a cut is for ever, and a client may learn late of an outage."""
+        if 0 <= self._end(True) <= self._reader.next_offset:
+            return True
+        self._silence.begin()
+        return False
 
 
 def _offsets(messages: list[Message]) -> list[range]:

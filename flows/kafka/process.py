@@ -39,6 +39,7 @@ class LiveProcess(FlowProcess):
         self.metrics, self.health = metrics, health
         self.ends, self.needs_timestamps = ends, needs_timestamps
         self.open_slides: Callable[[], int] = lambda: 0
+        self.broker_errors = 0  # so that an outage that is over again has not passed unseen
         self._resumed = dict(resumed or {})
         self._told_at: dict[str, float] = {}
         self._offsets: dict[str, int] = {}
@@ -101,6 +102,7 @@ class LiveProcess(FlowProcess):
 
     def note_broker_error(self, kind: str) -> None:
         """The broker's client told an error that waiting may mend."""
+        self.broker_errors += 1
         self.metrics.observe_broker_error(kind)
         self.health.waiting_for_broker(kind)
         if self._due(kind, _LOG_EVERY_S):

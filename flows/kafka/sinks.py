@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
@@ -17,6 +18,7 @@ from flows.kafka.settings import KafkaSettings
 from flows.kafka.wire import Record
 from flows.observe.logs import get_logger
 
+NoteTold = Callable[[str, int], None]
 _FLUSH_S, _LAST_FLUSH_S = 0.5, 5.0
 # What only a person can change: to start again as before would end the same way.
 _REFUSALS = frozenset(
@@ -48,14 +50,18 @@ class TopicWriter:
         self._given_up = False
         self._dropped: KafkaError | None = None
 
-    def write(self, record: Record) -> None:
-        """Hand a record over; it is on its way, not yet written. Behind one that was given up nothing is sent any more."""
+    def write(self, record: Record, on_written: Callable[[], None] | None = None) -> None:
+        """Hand a record over; it is on its way, not yet written. Behind one that was given up nothing is sent any more.
+
+        ``on_written`` is called when the broker has it.
+        """
         place = {} if record.partition is None else {"partition": record.partition}
+        delivered = self._delivered if on_written is None else partial(self._delivered, on_written=on_written)
         while not self._gives_up():
             try:
                 with self._end_noted():
                     self._producer.produce(
-                        self._topic, record.value, record.key, headers=record.headers, on_delivery=self._delivered, **place
+                        self._topic, record.value, record.key, headers=record.headers, on_delivery=delivered, **place
                     )
                 break
             except BufferError:
@@ -103,13 +109,15 @@ class TopicWriter:
                 get_logger().warning("not_delivered", topic=self._topic, records=len(self._producer))
         return self._given_up
 
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+    def _delivered(self, error: KafkaError | None, message: Message, on_written: Callable[[], None] = lambda: None) -> None:
         if error is not None and error.code() in _DROPPED:
             self._dropped = error
         elif error is not None:
             self._process.fail(refusal(self._topic, error))
-        elif self._process.health.waiting:
-            self._process.note_answer()
+        else:
+            on_written()
+            if self._process.health.waiting:
+                self._process.note_answer()
 
     def _note_error(self, error: KafkaError) -> None:
         self._process.note_broker_error(error.name())
@@ -118,9 +126,9 @@ class TopicWriter:
 class _TopicPart(StatelessSinkPartition[Any]):
     def __init__(
         self, writer: Callable[[], TopicWriter], to_record: Callable[[Any], Record], process: LiveProcess,
-        settle: Callable[[], None],
+        settle: Callable[[], None], note_told: NoteTold,
     ) -> None:  # fmt: skip
-        self._open, self._to_record, self._settle = writer, to_record, settle
+        self._open, self._to_record, self._settle, self._note_told = writer, to_record, settle, note_told
         self._writer: TopicWriter | None = None
         self._step = process.guarded(self._write)
 
@@ -135,10 +143,12 @@ class _TopicPart(StatelessSinkPartition[Any]):
         if self._writer is None:
             self._writer = self._open()
         for _, item in items:
+            told = None
             if isinstance(item, EndMarker):
                 self._settle()
                 crash_point("before-end-marker", self._writer.flush)
-            self._writer.write(self._to_record(item))
+                told = partial(self._note_told, item.shard, item.closed_through_ms)
+            self._writer.write(self._to_record(item), told)
             if isinstance(item, Chunk):
                 crash_point("between-chunks", self._writer.flush)
         return []
@@ -147,19 +157,20 @@ class _TopicPart(StatelessSinkPartition[Any]):
 class TopicSink(DynamicSink[Any]):
     """Keyed items to a topic, made records by ``to_record``; what a bucket sends stays in its order.
 
-    ``settle`` is called before an end marker is sent: it puts on disk what the marker names.
+    ``settle`` is called before an end marker is sent: it puts on disk what the marker names. ``note_told`` is called with a
+    bucket, and the slide's end through which its marker closes it, when the broker has the marker.
     """
 
     def __init__(
         self, settings: KafkaSettings, topic: str, to_record: Callable[[Any], Record], process: LiveProcess,
-        settle: Callable[[], None] = lambda: None,
+        settle: Callable[[], None] = lambda: None, note_told: NoteTold = lambda shard, through_ms: None,
     ) -> None:  # fmt: skip
         self._settings, self._topic, self._to_record, self._process = settings, topic, to_record, process
-        self._settle = settle
+        self._settle, self._note_told = settle, note_told
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _TopicPart:
         """The part of one worker; it reaches for the broker with its first item."""
-        return _TopicPart(self._open, self._to_record, self._process, self._settle)
+        return _TopicPart(self._open, self._to_record, self._process, self._settle, self._note_told)
 
     def _open(self) -> TopicWriter:
         return TopicWriter(self._settings, self._topic, self._process)

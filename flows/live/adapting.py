@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from dynmm_core.crash_points import crash_point
 from dynmm_core.metrics.drift.facts import SIGNALS
 from dynmm_core.metrics.drift.watch import watched_by
 from dynmm_core.store.latents import LatentStore
+from dynmm_core.windows.buckets import BUCKET_KEYS
 from dynmm_core.windows.clock import DRAINED_MS
 from dynmm_core.windows.messages import EndMarker
 from dynmm_core.windows.positions import MarkerPositions
@@ -22,6 +23,7 @@ from flows.kafka.process import LiveProcess
 from flows.kafka.sinks import TopicWriter
 from flows.kafka.wire import Record
 from flows.live.config import LiveConfig
+from flows.live.recovery import RecoveryFolder
 from flows.logics import Adapt
 from flows.process import Report
 
@@ -64,15 +66,16 @@ class Announcer:
 class LiveAdapt(Adapt):
     """Adapt whose versions name the offsets behind them, and are announced. The engine is opened with the first message.
 
-    ``settle`` puts on disk what end markers name: a version may tell of it.
+    ``folder`` holds what end markers name and learns which slides have versions; None where markers of a topic count.
     """
 
     def __init__(
-        self, config: LiveConfig, plan: FlowPlan, assembler: SlideAssembler, process: LiveProcess, settle: Callable[[], None]
-    ) -> None:
+        self, config: LiveConfig, plan: FlowPlan, assembler: SlideAssembler, process: LiveProcess,
+        folder: RecoveryFolder | None,
+    ) -> None:  # fmt: skip
         assert config.adapt is not None
         super().__init__(config.engine, config.adapt, assembler, process, lambda: process.note_version)
-        self._topic_ids, self._live, self._settle = plan.topic_ids, process, settle
+        self._topic_ids, self._live, self._folder = plan.topic_ids, process, folder
         self._positions = None if plan.summaries is None else MarkerPositions(plan.summaries.offsets)
         self._announcer = Announcer(config, process)
         self._waiting: deque[tuple[Slide, int]] = deque()  # with the moment at which it closed, ms UTC
@@ -87,7 +90,6 @@ class LiveAdapt(Adapt):
         Where the process is to stop, slides that were not begun are left: they are read again.
         """
         self.open()
-        self._settle()
         try:
             for item in items:
                 self._note_position(item)
@@ -113,6 +115,9 @@ class LiveAdapt(Adapt):
             self._live.note_waiting(len(self._waiting), closed_ms)
             reports.append(self._on_slide(slide))
             self._live.note_commit(reports[-1], closed_ms)
+            if self._folder is not None:
+                for shard in BUCKET_KEYS:
+                    self._folder.note_told(shard, slide.slide_end_ms)
             self._waiting.popleft()
         self._live.note_waiting(len(self._waiting), self._waiting[0][1] if self._waiting else None)
         return reports

@@ -61,6 +61,10 @@ class RecoveryFolder:
         """Take in a bucket's state, which must be settled before anybody is told of it."""
         self._states.keep(state)
 
+    def note_told(self, shard: str, through_ms: int) -> None:
+        """The marker or version that names the bucket's state behind ``through_ms`` is written for good."""
+        self._states.note_told(shard, through_ms)
+
     def settle(self) -> None:
         """Write the states taken in; they are on disk when this returns.
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from calm import LATENESS_MS, SKEW_MS, Calm
 from confluent_kafka import Producer
-from live_ops import SLIDE_MS, Messages, Operated, closers, closes, joined
+from live_ops import SLIDE_MS, Messages, Operated, closers, closes, halves, joined
 
 from dynmm_core.datasets.prepared import PreparedLog
 from simulators.faults import FaultRates, inject
@@ -61,6 +61,20 @@ def test_both_in_one_on_two_processes_make_the_same_versions(drained: Operated, 
     told = run.flow("all", "--drain", "--processes", "2")
     assert closes(told)
     assert run.versions() == drained.versions()
+
+
+def test_both_in_one_on_two_processes_go_on_where_they_were_stopped(calm: Calm, open_run: Open) -> None:
+    """Adapt is in one of the two; the state that its versions name is kept by both."""
+    run, (early, late) = open_run(), halves(calm.messages)
+    run.produce(early)
+    first = run.begin("all", "--processes", "2")
+    first.wait_for(lambda: len(run.made()) >= 3, "version 3")
+    assert closes(first.stop())
+    run.produce(late)
+    again = run.begin("all", "--processes", "2")
+    again.wait_for(lambda: len(run.made()) >= len(calm.versions), "last version")
+    assert closes(again.stop())
+    assert run.versions() == calm.versions
 
 
 @pytest.mark.soak

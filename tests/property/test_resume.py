@@ -76,7 +76,7 @@ class Attempt:
         for key, one in progress.shards.items():
             tails = None if one.tails is None else topic.states[one.tails]
             carried = ShardProgress(one.used, one.duplicates, one.pending, one.tails, progress.points, progress.cuts)
-            shards[key] = ShardWindow("run", key, log, SETTINGS, through, carried, tails)
+            shards[key] = ShardWindow("run", key, log, SETTINGS, through, carried, tails, found.cuts)
         return cls(readers, shards)
 
     def run(self, log: Log, turns: list[tuple[int, int]]) -> Iterator[Chunk | EndMarker | ShardState]:
@@ -259,3 +259,39 @@ def test_a_point_says_from_where_late_duplicates_are_known() -> None:
     assert (point.offset, point.memory_offset, point.tally.partition, point.tally.read) == (7, 3, 2, 4)
     assert point.to_json() == [7, 3, 10, -5, 4, 1, 1, 0]
     assert np.iinfo(np.int64).max > 1 << 62
+
+
+def marker_of(shard: str, slide: int, used: int, cuts: tuple[IdleCut, ...] = ()) -> EndMarker:
+    end_ms = START_MS + slide * SLIDE_MS
+    return EndMarker("run", shard, end_ms, end_ms, 0, "", 0, 0, ShardProgress(used, tails=f"{shard}{slide}", cuts=cuts))
+
+
+def test_a_run_goes_on_behind_a_buckets_newest_slide_although_an_older_one_was_sent_again_later() -> None:
+    #   first start    a: 1 2 3 4 5    c: 1 2          goes on behind 2
+    #   second start   a: 3            c: 3 4          goes on behind 4, where the first start has told of a
+    a = [marker_of("a", slide, slide * 10) for slide in (1, 2, 3, 4, 5, 3)]
+    c = [marker_of("c", slide, slide * 10) for slide in (1, 2, 3, 4)]
+    found = resume({"a": a, "c": c}, "ac")
+    assert found is not None and found.progress.through_ms == START_MS + 4 * SLIDE_MS
+    assert {shard: (one.used, one.tails) for shard, one in found.progress.shards.items()} == {"a": (40, "a4"), "c": (40, "c4")}
+
+
+def test_a_cut_that_only_an_earlier_start_recorded_is_told_of_again_until_it_is_met() -> None:
+    #   first start    a: 1 … 9, a cut behind 8    c: 1       second start   both: 2 …, before the cut is met
+    #   a third start that looks back no further than the second one's markers knows the cut, too
+    cut = IdleCut(1, 7, START_MS + 8 * SLIDE_MS)
+    first = {"a": [marker_of("a", slide, 0, (cut,) if slide >= 8 else ()) for slide in range(1, 10)], "c": [marker_of("c", 1, 0)]}
+    found = resume(first, "ac")
+    assert found is not None and found.cuts == (cut,) and not found.progress.cuts
+    second: dict[str, list[EndMarker]] = {}
+    for shard in "ac":
+        window = ShardWindow("run", shard, [0, 1], SETTINGS, found.progress.through_ms, ShardProgress(), None, found.cuts)
+        for slide in (2, 3):
+            for partition in (0, 1):
+                sent = window.advance(partition, START_MS + slide * SLIDE_MS, start_point(partition, 5 + slide))
+                second.setdefault(shard, []).extend(one for one in sent if isinstance(one, EndMarker))
+        assert [marker.progress.told for marker in second[shard]] == [(cut,), ()]  # behind 3 the partition is read on from 8
+        list(window.advance(1, cut.closed_through_ms, start_point(1, 8), cut))
+        assert ShardProgress.from_json(second[shard][0].progress.to_json()) == second[shard][0].progress
+    third = resume({shard: markers[:1] for shard, markers in second.items()}, "ac")
+    assert third is not None and third.cuts == (cut,) and not third.progress.cuts

@@ -231,8 +231,8 @@ def test_a_restart_before_every_slide_needs_no_earlier_one(bundle: Path, undistu
 @pytest.mark.parametrize("changes", [{"publish_delay_ms": 9_000_000}, {"publish_delay_ms": 2_400_000, "history": "version"}])
 def test_delayed_versions_and_version_histories_are_restored(bundle: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     engine = go_on(bundle, tmp_path / "whole", **changes)
-    for count in (5, SLIDES):
-        resumed = go_on(bundle, tmp_path / "parts", count, **changes)
+    go_on(bundle, tmp_path / "parts", 5, **changes)
+    resumed = go_on(bundle, tmp_path / "parts", **changes)
     assert hashes(tmp_path / "parts") == hashes(tmp_path / "whole")
     assert engine.head is not None and resumed.head is not None
     mine, theirs = ({**one.head.metrics, "update_cpu_seconds": None, "rank_cpu_seconds": None} for one in (resumed, engine))
@@ -275,6 +275,19 @@ def test_a_second_process_leaves_the_first_one_s_journal_alone(bundle: Path, und
         second.on_slide(next(slides(bundle)))
     go_on(bundle, tmp_path)
     assert hashes(tmp_path) == undisturbed
+
+
+def test_a_second_process_that_would_commit_the_same_is_refused_while_the_first_lives(bundle: Path, tmp_path: Path) -> None:
+    first, second = open_engine(settings(bundle, tmp_path)), open_engine(settings(bundle, tmp_path))
+    slide, after, *_ = slides(bundle)
+    first.on_slide(slide)
+    with pytest.raises(UserError, match=f"journal: another process writes to {tmp_path}; end one of the two"):
+        second.on_slide(slide)
+    assert open_engine(settings(bundle, tmp_path)).head == first.head  # reading is free
+    first.on_slide(after)
+    del first
+    go_on(bundle, tmp_path, 3)
+    assert len(hashes(tmp_path)) == 3
 
 
 def test_what_shaped_a_slide_stands_in_its_version(bundle: Path, tmp_path: Path) -> None:

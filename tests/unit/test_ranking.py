@@ -37,6 +37,12 @@ def test_ranks_of_latents_equal_a_full_sort() -> None:
     assert list(zip(better.tolist(), ties.tolist(), strict=True)) == expected
 
 
+def test_where_no_item_is_known_every_target_is_a_miss() -> None:
+    nobody = np.zeros(0, np.int64)
+    better, ties = rank_targets(torch.ones(70, 3), torch.zeros(1, 3), np.arange(1, 71), nobody, nobody)
+    assert (better == -1).all() and not ties.any() and better.shape == ties.shape == (70,)
+
+
 def test_ranks_of_popularity_equal_a_full_sort() -> None:
     rows, items = 500, 40
     targets, consumed_rows, consumed_items, consumed = case(rows, items)

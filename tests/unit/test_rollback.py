@@ -201,8 +201,8 @@ def test_learning_again_behind_a_rollback_gives_the_very_states(bundle: Path, tm
     if changes.get("journal", True):
         engine = open_engine(settings(bundle, tmp_path, **changes))
         assert engine.head == before[4] and engine.resume == before[4].metrics["resume"] and engine.run_name == "replay-r1"
-    for count in (8, SLIDES):  # stopped and started once more on the way
-        engine = go_on(bundle, tmp_path, count, **changes)
+    go_on(bundle, tmp_path, 8, **changes)
+    engine = go_on(bundle, tmp_path, **changes)  # stopped and started once more on the way
     again = store_of(tmp_path).active()
     assert [version.state for version in again] == [version.state for version in before]
     assert [version.metrics["windows"] for version in again] == [version.metrics["windows"] for version in before]

@@ -42,6 +42,29 @@ def test_versions_count_from_zero_and_name_their_parents(tmp_path: Path) -> None
     assert [v.parent_hash for v in versions[1:]] == [v.content_hash for v in versions[:-1]]
 
 
+def test_a_commit_in_the_middle_of_a_look_is_read_once(tmp_path: Path) -> None:
+    writer = LatentStore.create_or_open(tmp_path, 3)
+    reader = LatentStore.open(tmp_path)
+    fill(writer, 3)
+    table = reader._table
+
+    class Overtaken:
+        """The reader's handle, which another version overtakes while its history is read."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(table, name)
+
+        def history(self, limit: int) -> list[dict[str, Any]]:
+            if (committed := writer.log())[-1].number == 2:
+                writer.commit(draft(4), committed[-1])
+            return table.history(limit)
+
+    reader._table = Overtaken()  # type: ignore[assignment]
+    assert [version.number for version in reader.log()] == [0, 1, 2]
+    assert [version.number for version in reader.log()] == [0, 1, 2, 3]
+    assert reader.log() == writer.log()
+
+
 def test_equal_content_has_an_equal_hash_whatever_the_row_order_or_layout(tmp_path: Path) -> None:
     first = LatentStore.create_or_open(tmp_path / "a", 3).commit(draft(1), None)
     second = LatentStore.create_or_open(tmp_path / "b", 3).commit(draft(1, order=-1, keep=False), None)
