@@ -22,6 +22,7 @@ from flows.kafka.process import LiveProcess
 from flows.kafka.settings import KafkaSettings
 from flows.live.adapting import Announcer, LiveAdapt
 from flows.live.config import LiveConfig, StreamSettings
+from flows.live.recovery import RecoveryFolder
 from flows.observe.health import Health
 from flows.observe.metrics import FlowMetrics
 
@@ -103,7 +104,7 @@ def adapt(
         adapt=AdaptSettings(bundle=tmp_path, run_dir=tmp_path, config_hash="test", slide_ms=SLIDE_MS),
         engine="engine_of_a_test:open_engine",
     )  # fmt: skip
-    return LiveAdapt(config, FlowPlan(), Assembler(), process, lambda: None)  # type: ignore[arg-type]
+    return LiveAdapt(config, FlowPlan(), Assembler(), process, RecoveryFolder(tmp_path / "recovery"))  # type: ignore[arg-type]
 
 
 def item(*slides: int, ago_s: float = 0) -> SummaryItem:
