@@ -93,9 +93,18 @@ def tune(cut: CutState, tail: Tail, base: FrozenBase, seed: int, advance: Callab
 
 
 def fastest(tried: list[tuple[float, float]]) -> float:
-    """Return the greatest rate of (figure, rate) about as good as the best: a calm tail says nothing of the drift to come."""
-    least = ALIKE * max(value for value, _ in tried)
-    return max(rate for value, rate in tried if value >= least)
+    """Return the greatest rate of (figure, rate) about as good as the best: a calm tail says nothing of the drift to come.
+
+    Only rates between which no other is worse are alike: far beyond the best, where an adapter no longer learns at all, the
+    base alone may come close to it again.
+    """
+    least, (_, chosen) = ALIKE * max(tried)[0], max(tried)
+    for value, rate in sorted(tried, key=lambda one: one[1]):
+        if rate > chosen:
+            if value < least:
+                break
+            chosen = rate
+    return chosen
 
 
 def _online(choices: Choices) -> OnlineSettings:

@@ -98,3 +98,5 @@ def test_a_folder_without_a_bundle_says_how_to_make_one(tmp_path: Path) -> None:
 def test_of_rates_that_the_tail_does_not_tell_apart_the_greatest_is_taken() -> None:
     assert fastest([(0.330, 1e-4), (0.329, 1e-3), (0.326, 3e-3), (0.317, 1e-2)]) == 3e-3
     assert fastest([(0.162, 1e-4), (0.147, 1e-3)]) == 1e-4
+    assert fastest([(0.1625, 1e-4), (0.148, 1e-3), (0.1373, 1e-2), (0.1594, 1e-1)]) == 1e-4
+    assert fastest([(0.09, 1e-4), (0.1309, 3e-2), (0.1325, 1e-1)]) == 1e-1
