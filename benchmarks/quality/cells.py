@@ -48,9 +48,10 @@ def run_cell(cell: Cell, data: Path, work: Path, results: Path, say: Callable[[s
     if not (run / METRICS_FILE).is_file():
         cost = _command(_with(replay, DATA=prepared, BUNDLE=bundle, RUN=run), say, goes_on=run.exists())
         write_atomically(costs, json.dumps({**cost, "words": replay}).encode())
-    elif (_cost(costs) or {}).get("words", replay) != replay:
+    spent = _cost(costs) or {}
+    if spent.pop("words", replay) != replay:
         raise UserError(f"--work: {run} was made with other options than the plan has; remove it to run the cell again")
-    found = {"pretrain": _cost(bundle.parent / f"{cell.bundle}.{_COSTS_FILE}"), "replay": _cost(costs)}
+    found = {"pretrain": _cost(bundle.parent / f"{cell.bundle}.{_COSTS_FILE}"), "replay": spent or None}
     document = _document(cell, run, found)
     write_atomically(result_file(results, cell), (json.dumps(document, indent=1) + "\n").encode())
     return document

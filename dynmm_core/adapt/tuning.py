@@ -98,12 +98,11 @@ def fastest(tried: list[tuple[float, float]]) -> float:
     Only rates between which no other is worse are alike: far beyond the best, where an adapter no longer learns at all, the
     base alone may come close to it again.
     """
-    least, (_, chosen) = ALIKE * max(tried)[0], max(tried)
-    for value, rate in sorted(tried, key=lambda one: one[1]):
-        if rate > chosen:
-            if value < least:
-                break
-            chosen = rate
+    best, chosen = max(tried)
+    for rate, value in sorted((rate, value) for value, rate in tried if rate > chosen):
+        if value < ALIKE * best:
+            break
+        chosen = rate
     return chosen
 
 

@@ -58,13 +58,10 @@ class DecayedTable:
             return
         reference_ms = self._rebase()
         keys, inverse = np.unique(rows.astype(np.int64) << KEY_SHIFT | items, return_inverse=True)
-        values = np.stack(
-            [
-                np.bincount(inverse, weight * np.exp2(lead / half_life), len(keys)).astype(np.float32)
-                for weight, half_life in zip(weights, self._half_lives, strict=True)
-                for lead in [np.minimum(event_time_ms, as_of_ms + _MOST_AHEAD * half_life) - reference_ms]
-            ]
-        )
+        values = np.empty((len(weights), len(keys)), np.float32)
+        for place, (weight, half_life) in enumerate(zip(weights, self._half_lives, strict=True)):
+            lead = np.minimum(event_time_ms, as_of_ms + _MOST_AHEAD * half_life) - reference_ms
+            values[place] = np.bincount(inverse, weight * np.exp2(lead / half_life), len(keys))
         self._add_totals(keys, values)
         at = np.searchsorted(self._keys, keys)
         known = np.zeros(len(keys), bool)
