@@ -25,6 +25,7 @@ from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.examples import Examples
 from dynmm_core.model.features import user_summary
 from dynmm_core.model.head_trainer import HeadExamples
+from dynmm_core.model.losses import NegativeSampler
 from dynmm_core.model.patched import PatchedRows
 
 
@@ -192,19 +193,13 @@ class AdaptLoop:
             s_item=self._summaries(),
             active=torch.from_numpy(self.activity.active).to(self.base.device),
             positives=torch.from_numpy(slide.item_idx[known]),
-            negative_q=torch.from_numpy(negative_distribution(self.activity)),
+            negatives=NegativeSampler(negative_weights(self.activity)),
             e_txt=self.base.item_text(self.num_items),
         )
 
 
-def negative_distribution(activity: FrozenActivity) -> np.ndarray:
-    """Return the probability (num_items + 1,) float32 of each item as a negative: half uniform, half by recent events.
-
-    Where no item is known, nothing is one.
-    """
-    num_items = len(activity.events) - 1
-    q = np.full(num_items + 1, 0.5 / max(num_items, 1))
+def negative_weights(activity: FrozenActivity) -> np.ndarray:
+    """Return how likely (num_items + 1,) each item is as a negative: half uniform, half by recent events."""
     total = activity.recent.sum()
-    q = q + 0.5 * activity.recent / total if total > 0 else q * 2.0
-    q[0] = 0.0
-    return np.asarray(q / max(q.sum(), np.finfo(float).tiny), np.float32)
+    uniform = np.full(len(activity.recent), 1.0 / max(len(activity.recent) - 1, 1))
+    return uniform + activity.recent / total if total > 0 else uniform

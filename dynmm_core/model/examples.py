@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dynmm_core.model.adapter import OnlineAdapter
-from dynmm_core.model.losses import bpr_rows, sampled_softmax_rows
+from dynmm_core.model.losses import NegativeSampler, bpr_rows, sampled_softmax_rows
 from dynmm_core.model.online import Ranking
 from dynmm_core.model.patched import PatchedRows
 
@@ -18,8 +18,8 @@ class Examples:
 
     Users, one row per event: h_base (n, latent_dim), r_u (n, hidden_dim), s_user (n, user_summary_dim). Items, one row per
     ``item_idx`` of the catalogue at that moment: z_base (m, latent_dim), e_cf (m, hidden_dim), s_item (m, item_summary_dim),
-    active (m,) whether Eq. 1 applies, negative_q (m,) the probability of being drawn as a negative, 0 for padding.
-    positives (n,) are item indices. e_txt (m, text_dim) where the base has text, all zero for an item without.
+    active (m,) whether Eq. 1 applies, negatives draws among them. positives (n,) are item indices. e_txt (m, text_dim)
+    where the base has text, all zero for an item without.
     """
 
     h_base: Tensor
@@ -30,7 +30,7 @@ class Examples:
     s_item: Tensor | PatchedRows
     active: Tensor
     positives: Tensor
-    negative_q: Tensor
+    negatives: NegativeSampler
     e_txt: Tensor | None = None
 
 
@@ -63,17 +63,14 @@ class KeptEvents:
     @classmethod
     def of(cls, examples: Examples, rows: Tensor, negatives: int, generator: torch.Generator) -> "KeptEvents":
         """Keep ``rows`` (m,) of a slide, with ``negatives`` drawn for each."""
-        drawn = torch.zeros(len(rows), negatives, dtype=torch.long)
-        if len(rows):
-            points = torch.multinomial(examples.negative_q, len(rows) * negatives, replacement=True, generator=generator)
-            drawn = points.view(len(rows), negatives)
+        drawn, log_q = (one.view(len(rows), negatives) for one in examples.negatives.draw(len(rows) * negatives, generator))
         positives = examples.positives[rows]
         on = examples.h_base.device
         return cls(
             examples.h_base[rows], examples.r_u[rows], examples.s_user[rows],
             positives.to(on), examples.z_base[positives], examples.e_cf[positives], examples.s_item[positives],
             examples.active[positives],
-            drawn.to(on), examples.s_item[drawn], examples.active[drawn], examples.negative_q[drawn].log().to(on),
+            drawn.to(on), examples.s_item[drawn], examples.active[drawn], log_q.to(on),
         )  # fmt: skip
 
     @classmethod

@@ -19,28 +19,37 @@ def full_softmax_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(states @ items.T, targets)
 
 
-class LogQSampler:
-    """Draws negatives from an even mix of the uniform and the empirical item distribution.
+class NegativeSampler:
+    """Draws items with replacement by their probability, from sums that are made once; item 0 is padding, never drawn.
 
-    The uniform half keeps rare items from being trained as positives only; the empirical half gives the
-    hard negatives. ``log_q`` (N + 1,) is the log-probability of each item under the mix; item 0 is padding.
+    Args:
+        weights: (N + 1,) not negative and finite, need not add up to 1; where all are 0 nothing can be drawn.
     """
 
-    def __init__(self, counts: np.ndarray) -> None:
+    def __init__(self, weights: np.ndarray) -> None:
+        # Sums in double precision: in single, a share of a ten-millionth is lost beside a sum near 1.
+        q = weights.astype(np.float64)
+        q[0] = 0.0
+        q /= max(q.sum(), np.finfo(float).tiny)
+        self._q, self._cumulative = torch.from_numpy(q), torch.from_numpy(np.cumsum(q))
+
+    @classmethod
+    def of_counts(cls, counts: np.ndarray) -> "NegativeSampler":
+        """Mix the uniform and the empirical distribution of ``counts`` (N + 1,) evenly.
+
+        The uniform half keeps rare items from being trained as positives only; the empirical half gives the hard negatives.
+        """
         if counts[1:].sum() <= 0:
-            raise ValueError("LogQSampler: counts are all zero; give it at least one observed item")
-        weights = counts.astype(np.float64).copy()
+            raise ValueError("NegativeSampler: counts are all zero; give it at least one observed item")
+        weights = counts.astype(np.float64)
         weights[0] = 0.0
-        q = 0.5 * weights / weights.sum()
-        q[1:] += 0.5 / (len(counts) - 1)
-        self._cumulative = torch.from_numpy(np.cumsum(q / q.sum()))
-        self.log_q = torch.from_numpy(np.log(np.maximum(q, 1e-300))).float()
+        return cls(0.5 * weights / weights.sum() + 0.5 / (len(counts) - 1))
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw ``n`` items with replacement; return (items (n,), their log-probability (n,))."""
+        """Draw ``n`` items; return (items (n,), their log-probability (n,))."""
         points = torch.rand(n, generator=generator, dtype=torch.float64)
         items = torch.searchsorted(self._cumulative, points, right=True).clamp_(1, len(self._cumulative) - 1)
-        return items, self.log_q[items]
+        return items, self._q[items].log().float()
 
 
 def sampled_softmax_loss(

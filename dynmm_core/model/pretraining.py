@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynmm_core.model.losses import LogQSampler, bce_loss, full_softmax_loss, sampled_softmax_loss
+from dynmm_core.model.losses import NegativeSampler, bce_loss, full_softmax_loss, sampled_softmax_loss
 from dynmm_core.model.sasrec import SASRec
 from dynmm_core.randomness import torch_generator
 
@@ -117,7 +117,7 @@ class BackboneTrainer:
         )
         self.step = 0
         counts = np.bincount(sequences.items, minlength=model.num_items + 1)[: model.num_items + 1]
-        self.sampler = None if model.num_items <= FULL_SOFTMAX_UP_TO else LogQSampler(counts)
+        self.sampler = None if model.num_items <= FULL_SOFTMAX_UP_TO else NegativeSampler.of_counts(counts)
         self.bias = training_bias(counts, settings.log_q_weight)
 
     def run_epoch(self, epoch: int, scale: Callable[[float], float], advance: Callable[[int], None]) -> float:

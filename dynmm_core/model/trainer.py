@@ -133,7 +133,7 @@ class AdapterTrainer:
     def _loss(self, examples: Examples, rows: Tensor, kept: KeptEvents | None, generator: torch.Generator) -> Tensor:
         """The sum of Eq. 3 over one batch, but for the weights' own term."""
         settings = self.settings
-        drawn = torch.multinomial(examples.negative_q, settings.negatives, replacement=True, generator=generator)
+        drawn, log_q = examples.negatives.draw(settings.negatives, generator)
         table, index = torch.unique(torch.cat([examples.positives[rows], drawn]), return_inverse=True)
         z_base, e_cf = examples.z_base[table], examples.e_cf[table]
         z = refreshed_items(self.adapter, z_base, e_cf, examples.s_item[table], examples.active[table])
@@ -145,9 +145,8 @@ class AdapterTrainer:
             same = (column == positive).to(h.device)
             loss = bpr_rows((h * z[positive]).sum(1), (h * z[column]).sum(1)[:, None], same[:, None]).mean()
         else:
-            log_q = examples.negative_q[drawn].log().to(h.device)
             ids = examples.positives[rows].to(h.device), drawn.to(h.device)
-            loss = sampled_softmax_loss(h, z[positive], z[negative], *ids, log_q)
+            loss = sampled_softmax_loss(h, z[positive], z[negative], *ids, log_q.to(h.device))
         if kept is not None and len(kept):
             rehearsed = kept_losses(self.adapter, kept, examples.z_base, examples.e_cf, settings.ranking).mean()
             loss = loss.lerp(rehearsed, len(kept) / (len(kept) + len(rows)))

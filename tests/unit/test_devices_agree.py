@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from dynmm_core.adapt.trainers import new_learners
 from dynmm_core.model.features import ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
 from dynmm_core.model.head import REQUEST_STATE_DIM
 from dynmm_core.model.head_trainer import HeadExamples
+from dynmm_core.model.losses import NegativeSampler
 from dynmm_core.model.trainer import Examples, OnlineSettings
 from dynmm_core.randomness import torch_generator
 
@@ -43,7 +45,7 @@ def adapter_losses(device: torch.device) -> list[float]:
         h_base=users.to(device), r_u=users.to(device), s_user=sums.to(device), z_base=table.to(device), e_cf=table.to(device),
         s_item=torch.randn(ITEMS + 1, ITEM_SUMMARY_DIM, generator=draw).to(device),
         active=torch.arange(ITEMS + 1).to(device) % 2 == 0, positives=torch.randint(1, 30, (EVENTS,), generator=draw),
-        negative_q=torch.full((ITEMS + 1,), 1.0 / ITEMS).index_fill(0, torch.tensor([0]), 0.0),
+        negatives=NegativeSampler(np.ones(ITEMS + 1)),
     )  # fmt: skip
     steps = torch_generator(1, 0, "steps")
     return [float(learner._step(examples, torch.arange(EVENTS), None, steps)) for _ in range(STEPS)]

@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 from dynmm_core.model.losses import (
-    LogQSampler,
+    NegativeSampler,
     alignment_loss,
     bpr_loss,
     bpr_rows,
@@ -38,7 +38,7 @@ def test_sampled_softmax_over_every_item_once_is_the_full_softmax() -> None:
 
 def test_sampled_softmax_is_close_to_the_full_one_for_many_draws() -> None:
     counts = np.r_[0, np.arange(1, 51)]
-    sampler = LogQSampler(counts)
+    sampler = NegativeSampler.of_counts(counts)
     negatives, log_q = sampler.draw(200_000, torch.Generator().manual_seed(2))
     states, items = randn(4, 8), torch.cat([torch.zeros(1, 8, dtype=torch.float64), randn(50, 8, seed=1)])
     target = torch.tensor([1, 17, 33, 50])
@@ -47,12 +47,23 @@ def test_sampled_softmax_is_close_to_the_full_one_for_many_draws() -> None:
 
 
 def test_sampler_probabilities_match_its_draws_and_never_name_padding() -> None:
-    sampler = LogQSampler(np.array([0, 8, 1, 1]))
+    sampler = NegativeSampler.of_counts(np.array([0, 8, 1, 1]))
     items, log_q = sampler.draw(100_000, torch.Generator().manual_seed(0))
     shares = torch.bincount(items, minlength=4) / len(items)
     assert shares[0] == 0
-    assert torch.allclose(shares[1:], sampler.log_q[1:].exp(), atol=0.01)
-    assert torch.equal(log_q, sampler.log_q[items])
+    expected = torch.tensor([0.0, 0.4 + 1 / 6, 0.05 + 1 / 6, 0.05 + 1 / 6])
+    assert torch.allclose(shares, expected, atol=0.01)
+    assert torch.allclose(log_q.exp(), expected[items])
+
+
+def test_rare_items_of_a_large_catalogue_are_drawn_as_often_as_they_should_be() -> None:
+    # Summed up in single precision, every second one of these would be lost or counted double.
+    weights = np.full(8_000_001, 1.0)
+    weights[1] = 8_000_000.0
+    items, log_q = NegativeSampler(weights).draw(200_000, torch.Generator().manual_seed(0))
+    parts = torch.bincount((items[items > 1] - 1) // 1_000_000, minlength=8) / len(items)
+    assert torch.allclose(parts, torch.full((8,), 1 / 16), atol=0.004)
+    assert torch.allclose(log_q[items > 1], torch.tensor(-math.log(16_000_000.0)), atol=1e-5)
 
 
 def test_bpr_of_equal_scores_is_log_two() -> None:

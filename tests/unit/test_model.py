@@ -10,6 +10,7 @@ from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.examples import Examples
 from dynmm_core.model.features import ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
+from dynmm_core.model.losses import NegativeSampler
 from dynmm_core.model.online import OnlineSettings
 from dynmm_core.model.pretraining import Sequences, cut_chunks
 from dynmm_core.model.sasrec import SASRec, encode_histories
@@ -35,13 +36,12 @@ def base() -> FrozenBase:
 def examples(frozen: FrozenBase, n: int = EVENTS) -> Examples:
     generator = torch.Generator().manual_seed(5)
     e_cf, z_base = frozen.item_tables(25)
-    q = torch.full((26,), 1 / 25)
-    q[0] = 0.0
     r_u = torch.randn(n, 16, generator=generator)
     return Examples(
         h_base=frozen.aligner.align_users(r_u), r_u=r_u, s_user=torch.randn(n, USER_SUMMARY_DIM, generator=generator),
         z_base=z_base, e_cf=e_cf, s_item=torch.randn(26, ITEM_SUMMARY_DIM, generator=generator),
-        active=torch.ones(26, dtype=torch.bool), positives=torch.randint(1, 4, (n,), generator=generator), negative_q=q,
+        active=torch.ones(26, dtype=torch.bool), positives=torch.randint(1, 4, (n,), generator=generator),
+        negatives=NegativeSampler(np.ones(26)),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from dynmm_core.model.consolidation import ElasticWeights, diagonal_fisher
 from dynmm_core.model.examples import Examples, KeptEvents, kept_losses
 from dynmm_core.model.features import ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
 from dynmm_core.model.guard import HeldOut, has_risen, is_sound, split_held_out, weights_of
+from dynmm_core.model.losses import NegativeSampler
 from dynmm_core.model.online import OnlineOptions, OnlineSettings
 from dynmm_core.model.reservoir import Reservoir
 from dynmm_core.model.sasrec import SASRec
@@ -36,13 +37,12 @@ def base(e_txt: torch.Tensor | None = None) -> FrozenBase:
 def examples(frozen: FrozenBase, n: int = 40, seed: int = 5) -> Examples:
     generator = torch.Generator().manual_seed(seed)
     e_cf, z_base = frozen.item_tables(ITEMS)
-    q = torch.full((ITEMS + 1,), 1 / ITEMS)
-    q[0] = 0.0
     r_u = torch.randn(n, WIDTH, generator=generator)
     return Examples(
         h_base=frozen.aligner.align_users(r_u), r_u=r_u, s_user=torch.randn(n, USER_SUMMARY_DIM, generator=generator),
         z_base=z_base, e_cf=e_cf, s_item=torch.randn(ITEMS + 1, ITEM_SUMMARY_DIM, generator=generator),
-        active=torch.ones(ITEMS + 1, dtype=torch.bool), positives=torch.randint(1, 4, (n,), generator=generator), negative_q=q,
+        active=torch.ones(ITEMS + 1, dtype=torch.bool), positives=torch.randint(1, 4, (n,), generator=generator),
+        negatives=NegativeSampler(np.ones(ITEMS + 1)),
         e_txt=frozen.item_text(ITEMS),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from dynmm_core.baselines.contract import Facts
 from dynmm_core.baselines.costly.sequence_model import SequenceModel, all_finite
 from dynmm_core.baselines.costly.training_rows import TrainingRows
 from dynmm_core.evidence.recents import Recents
-from dynmm_core.model.losses import LogQSampler, full_softmax_loss, sampled_softmax_loss
+from dynmm_core.model.losses import NegativeSampler, full_softmax_loss, sampled_softmax_loss
 from dynmm_core.model.pretraining import FULL_SOFTMAX_UP_TO
 from dynmm_core.model.sasrec import SASRec
 from dynmm_core.randomness import derive_seed, torch_generator
@@ -78,7 +78,7 @@ class FineTune(SequenceModel):
         rng = np.random.Generator(np.random.Philox(derive_seed(self.seed, slide_end_ms, "fine-tune")))
         generator = torch_generator(self.seed, slide_end_ms, "fine-tune")
         before = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        sampler = None if self.model.num_items <= FULL_SOFTMAX_UP_TO else LogQSampler(self._counts)
+        sampler = None if self.model.num_items <= FULL_SOFTMAX_UP_TO else NegativeSampler.of_counts(self._counts)
         self.model.train()
         for inputs, targets in rows.then(self._rehearsed(len(rows), rng)).batches(TOKENS_PER_BATCH, rng):
             # Dropout has no generator argument: it is tied to the draw's name through the global one.
@@ -94,7 +94,7 @@ class FineTune(SequenceModel):
             self.model.load_state_dict(before)
             self.optimiser = self._optimiser()
 
-    def _loss(self, inputs: Tensor, targets: Tensor, sampler: LogQSampler | None, generator: torch.Generator) -> Tensor:
+    def _loss(self, inputs: Tensor, targets: Tensor, sampler: NegativeSampler | None, generator: torch.Generator) -> Tensor:
         weight = self.model.item_embedding.weight
         keep = targets > 0
         states, target = self.model(inputs)[keep], targets[keep]
