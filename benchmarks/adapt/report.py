@@ -18,7 +18,7 @@ FLAT = 1.5  # the most that refreshing an active item may cost in the largest ca
 UNMEASURED = "unmeasured"
 _FLOORED = {"update": "update of a slide", "refresh": "refresh of a slide", "commit": "commit of a slide",
             "whole": "refresh of every item"}  # fmt: skip
-_MEMORY = {"copy, GB per second": "copy_gb_per_second", "peak memory, MB": "peak_mb"}
+_MEMORY = {"copy, GB per second": "copy_gb_per_second", "peak memory, MiB": "peak_mb"}
 Document = dict[str, Any]
 
 

@@ -96,7 +96,7 @@ def print_document(document: Document) -> None:
         ]
         for one in [*document["checks"], *document["far"]]
     ]
-    heads = ["not fitted", "CPU s", "predicted", "error", "MB", "predicted", "error", "MB above base", "predicted", "error"]
+    heads = ["not fitted", "CPU s", "predicted", "error", "MiB", "predicted", "error", "MiB above base", "predicted", "error"]
     print_table(heads, checks, title=f"tolerance {document['tolerance']:.0%} of CPU and memory, not of what is far")
     beside = [
         [one["engine"], f"{one['measured']:,.2f}", f"{one['predicted']:,.2f}", f"{one['error']:+.0%}"]
@@ -109,7 +109,7 @@ def print_document(document: Document) -> None:
 
 
 _CHECKED = {"cpu_seconds": 1.0, "memory_bytes": _MB, "above_base_bytes": _MB}  # by unit
-SIZING_HEADS = ("load", "CPU s a second", "in small calls, at most", "cores", "processes", "partitions", "MB a process")
+SIZING_HEADS = ("load", "CPU s a second", "in small calls, at most", "cores", "processes", "partitions", "MiB a process")
 
 
 def sizing_row(need: Document) -> list[str]:

@@ -37,4 +37,4 @@ def print_growth(rows: Rows) -> None:
         lines = [
             [str(row["partitions"]), *(f"{row[name]:,}" for name in ("events", "event_hours", "peak_rss_mb"))] for row in rows
         ]
-        print_table(["partitions", "events", "event hours", "peak MB"], lines, title="dynmm kafka json, full")
+        print_table(["partitions", "events", "event hours", "peak MiB"], lines, title="dynmm kafka json, full")

@@ -47,7 +47,7 @@ def checks(rows: Rows) -> list[Check]:
         Check("full from kafka json, M events per CPU second", _millions(rows, cpu, json_full), 0.5),
         Check("full from kafka json, M events per second", _millions(rows, wall, json_full), 0.6),
         Check("full from kafka arrow, M events per CPU second", _millions(rows, cpu, arrow_full), 1.0),
-        Check("full, most memory, MB", _highest(rows, peak), _MOST_MB, most=True),
+        Check("full, most memory, MiB", _highest(rows, peak), _MOST_MB, most=True),
     ]
 
 
@@ -56,7 +56,7 @@ def growth_checks(rows: Sequence[dict[str, Any]]) -> list[Check]:
     found = []
     for partitions in sorted({row["partitions"] for row in rows}):
         peaks = [row["peak_rss_mb"] for row in rows if row["partitions"] == partitions]
-        found.append(Check(f"memory at {partitions} partitions, MB", max(peaks), _MOST_MB, most=True))
+        found.append(Check(f"memory at {partitions} partitions, MiB", max(peaks), _MOST_MB, most=True))
         found.append(
             Check(f"memory at {partitions} partitions, all events / half of them", peaks[-1] / peaks[-2], 1.1, most=True)
         )
@@ -98,7 +98,7 @@ def print_document(document: dict[str, Any]) -> None:
         [f"{row['engine']}, {row['profile']}", *(_figure(row[name]) for name in _COLUMNS), row.get("unmeasured", "")[:60]]
         for row in document["rows"]
     ]
-    heads = ["engine, profile", "events / CPU s", "events / s", "peak MB", "events", "unmeasured"]
+    heads = ["engine, profile", "events / CPU s", "events / s", "peak MiB", "events", "unmeasured"]
     if not any(line[-1] for line in lines):
         heads, lines = heads[:-1], [line[:-1] for line in lines]
     print_table(heads, lines, title=f"{document['density']:.0f} events per event-second, runs: {document['runs']}")
