@@ -1,6 +1,8 @@
 """Recents, decayed tables, pairs, candidates and context against their definitions, spelled out event by event."""
 
 from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynmm_core.evidence import row_tops
-from dynmm_core.evidence.candidates import QUERY_ITEMS, gather_candidates, neighbour_lists, trend_list
+from dynmm_core.evidence.candidates import QUERY_ITEMS, _query_weights, gather_candidates, neighbour_lists, trend_list
 from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening, with_kinds
-from dynmm_core.evidence.decayed_table import DecayedTable
+from dynmm_core.evidence.decayed_table import DecayedTable, TableRows
 from dynmm_core.evidence.pair_counts import REVERSE_WEIGHT, PairCounts, PairScales
 from dynmm_core.evidence.recents import RECENT_ITEMS, RecentItems, Recents
 
@@ -202,3 +204,35 @@ def test_a_requests_kind_is_its_place_in_the_session_and_in_the_history() -> Non
     codes = with_kinds(np.array([[7], [8], [9]]), np.array([0, 2, 40]), np.array([0, 5, 100]))
     assert codes.tolist() == [[7, 0, 0], [8, 2, 2], [9, 4, 4]]
     assert with_kinds(np.zeros((3, 0), np.int64), np.zeros(3), np.zeros(3)).shape == (3, KINDS)
+
+
+def test_neighbours_are_the_strongest_known_ones_by_share_with_their_cosine() -> None:
+    # Item 1 has 2, 3 and 9, which is not known: by counts 3 would be before 2.
+    rows = TableRows(np.array([0, 0, 3]), np.array([2, 3, 9]), np.array([[6, 0, 0], [10, 30, 60]], np.float32))
+    totals = np.array([[0, 6, 1, 1], [0, 100, 24, 7]], np.float32)
+    pairs: Any = SimpleNamespace(neighbours=lambda ids: rows, totals_of=lambda items: totals[:, items])
+    found = neighbour_lists(pairs, np.array([1]), num_items=3, size=3)
+    assert found.ids.tolist() == [0, 1] and found.items.tolist() == [[0, 0, 0], [2, 3, 0]]
+    assert found.cosine[1] == pytest.approx([10 / 2_401**0.5, 30 / 701**0.5, 0.0])
+
+
+def test_a_table_whose_reference_moves_keeps_its_totals_and_what_one_half_life_still_holds() -> None:
+    table, later = DecayedTable((HOUR_MS, 100 * HOUR_MS)), 70 * HOUR_MS
+    table.add(np.array([1]), np.array([2]), np.array([0]), np.ones((2, 1)), 0)
+    table.add(np.array([1]), np.array([3]), np.array([later]), np.ones((2, 1)), later)
+    rows = table.rows(np.array([1]))
+    assert rows.items.tolist() == [2, 3] and rows.values[1] == pytest.approx([2.0**-0.7, 1.0])
+    assert table.totals(1)[:, 1] == pytest.approx([1.0, 1.0 + 2.0**-0.7])
+
+
+def test_a_pair_whose_time_is_the_very_gap_is_none() -> None:
+    pairs, gaps = PairCounts(PairScales((HOUR_MS,), (HOUR_MS,), 10, 20)), np.array([9, 10, 19, 20])
+    before = Recents(np.ones((4, 1), np.int64), HOUR_MS - gaps[:, None])
+    pairs.observe(np.arange(2, 6), np.full(4, HOUR_MS), before, HOUR_MS)
+    found = pairs.neighbours(np.array([1]))
+    assert found.items.tolist() == [2, 3, 4] and found.values.tolist() == [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
+
+
+def test_the_rule_hears_the_two_newest_items_and_co_click_all() -> None:
+    assert _query_weights(2, 1)[0].tolist() == [1.0, 0.5] + [0.0] * (QUERY_ITEMS - 2)
+    assert _query_weights(2, 1)[1] == pytest.approx(1 / (1 + 0.15 * np.arange(QUERY_ITEMS)))

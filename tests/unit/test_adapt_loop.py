@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from dynmm_core.adapt import slide_ranking
 from dynmm_core.adapt.histories import Histories
-from dynmm_core.adapt.loop import AdaptLoop
+from dynmm_core.adapt.loop import AdaptLoop, negative_weights
 from dynmm_core.adapt.loop_settings import LoopSettings
 from dynmm_core.adapt.published import publish
 from dynmm_core.adapt.slide_events import SlideEvents
@@ -16,6 +17,7 @@ from dynmm_core.adapt.strata import WindowRow
 from dynmm_core.adapt.stream_state import new_state, state_at
 from dynmm_core.adapt.tail import slides
 from dynmm_core.adapt.trainers import new_learners
+from dynmm_core.evidence.decayed_table import KEY_SHIFT
 from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
@@ -220,3 +222,48 @@ def test_consumed_items_are_no_candidates_but_a_target_consumed_before_is_ranked
     kept = run(stream(), keep_consumed=True)
     assert total(rows, "window_popularity", "hr@10") != total(kept, "window_popularity", "hr@10")
     assert sum(r.n for r in rows) == sum(r.n for r in kept)
+
+
+def test_version_history_shows_a_slide_once_its_version_is_published() -> None:
+    log = stream()
+    first, second, *_ = slides(log, CUT)
+    loop = loop_over(log, history="version", publish_delay_ms=HOUR_MS // 2)
+    loop.step(first)
+    early, late = loop._requests(second)
+    before, fresh = (np.bincount(users, minlength=BASE_USERS + 1) for users in (log.user_idx[:CUT], first.user_idx))
+    assert early.view.length.tolist() == before[second.user_idx[early.rows]].tolist()
+    assert late.view.length.tolist() == (before + fresh)[second.user_idx[late.rows]].tolist()
+    assert fresh[second.user_idx[early.rows]].any() and fresh[second.user_idx[late.rows]].any()
+
+
+def test_negatives_are_drawn_half_evenly_and_half_by_recent_events() -> None:
+    activity = loop_over(stream()).activity
+    expected = 0.5 / BASE_ITEMS + 0.5 * activity.recent / activity.recent.sum()
+    weights = negative_weights(activity)[1:]
+    assert weights / weights.sum() == pytest.approx(expected[1:], rel=1e-5)
+    assert expected[1:].max() > 2 * expected[1:].min()
+
+
+def test_an_item_is_cold_below_five_events_of_its_whole_life() -> None:
+    log = stream()
+    slide = next(slides(log, CUT))
+    counted = np.bincount(log.item_idx[:CUT], minlength=BASE_ITEMS + NEW_ITEMS + 1)
+    cold = loop_over(log)._strata(slide)["cold_item"]
+    assert cold.tolist() == (counted[slide.item_idx] < 5).tolist() and 0 < cold.mean() < 1
+
+
+def test_the_head_is_told_the_age_of_the_version_that_a_request_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[np.ndarray] = []
+    state = slide_ranking.request_state
+    monkeypatch.setattr(slide_ranking, "request_state", lambda users, age_ms: told.append(age_ms) or state(users, age_ms))
+    loop, every = loop_over(stream(), publish_delay_ms=HOUR_MS // 2), list(slides(stream(), CUT))
+    loop.step(every[0])
+    told.clear()
+    loop.step(every[1])
+    times, end_ms = every[1].event_time_ms, every[0].slide_end_ms
+    assert np.concatenate(told).tolist() == (times - np.where(times < end_ms + HOUR_MS // 2, end_ms - HOUR_MS, end_ms)).tolist()
+
+
+def test_what_opens_a_session_is_counted_apart_from_what_comes_later() -> None:
+    table = loop_over(stream()).state.openings._table
+    assert 0.0 < ((table._keys >> KEY_SHIFT) & 1).mean() < 1.0

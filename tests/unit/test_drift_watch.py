@@ -213,3 +213,12 @@ def test_other_names_are_refused(given: object, told: str) -> None:
 def test_river_is_imported_with_the_first_judgement_alone() -> None:
     code = "import sys, dynmm_core.metrics.drift.watch; sys.exit(bool({'river', 'scipy'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_deviation_is_limited_on_either_side() -> None:
+    for far, limit in ((9.0, 5.0), (-9.0, -5.0)):
+        baseline = Baseline()
+        for hour in range(20):
+            baseline.compare(hour * HOUR_MS, 0.1 * (-1) ** hour, 10_000)
+        found = baseline.compare(20 * HOUR_MS, far, 10_000)
+        assert found is not None and found.score == limit

@@ -202,3 +202,35 @@ def test_a_requests_state_ends_with_the_age_of_its_version() -> None:
     state = request_state(torch.ones(3, USER_SUMMARY_DIM), np.array([-5, 0, 3_600_000]))
     assert state.shape == (3, REQUEST_STATE_DIM)
     assert state[:, -1].tolist() == pytest.approx([0.0, 0.0, math.log(13) / 2])
+
+
+def test_a_candidate_that_was_drawn_more_often_counts_for_less() -> None:
+    learner, data = trainer(), examples(5)
+    data.log_q[:, 1:] = torch.linspace(-1.0, 2.0, NEGATIVES)
+    with torch.no_grad():
+        scores = learner.head(data.features.float(), data.state)
+    expected = torch.logsumexp(scores - data.log_q, 1) - scores[:, 0]
+    assert torch.allclose(learner._losses(data), expected, atol=1e-5)
+
+
+def test_the_linear_part_and_the_rest_have_their_own_rates_and_their_average_serves() -> None:
+    learner = trainer(mlp_lr=0.0, least_steps=1, guard=False)
+    start = learner.head.weight.detach().clone()
+    assert learner.learn(examples(20), 0) and learner.updates == 1
+    assert not learner.head.w2.weight.any() and not torch.equal(learner.head.weight, start)
+    assert torch.allclose(learner.serving.weight, start.lerp(learner.head.weight, 1 - 2 / 11))
+
+
+def test_held_out_examples_are_not_learned_from_and_broken_ones_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, data, seen = trainer(held_out_events=20), examples(400), []
+    step = learner._step
+    monkeypatch.setattr(learner, "_step", lambda batch: seen.append(batch) or step(batch))
+    assert learner.learn(data, 0)
+    held = learner.held_out.events()
+    assert held is not None and len(held) == 20
+    learned = HeadExamples.joined(seen).features[:, 0]
+    assert len(learned.unique(dim=0)) == 380 and not (learned[:, None] == held.features[:, 0]).all(2).any()
+    broken = examples(400, 1)
+    broken.features[:, 0, 0] = -1_000.0
+    learner._held_back(broken, 1)
+    assert torch.equal(learner.held_out.events().features, held.features)  # type: ignore[union-attr]

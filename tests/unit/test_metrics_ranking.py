@@ -76,3 +76,16 @@ def test_one_block_says_nothing() -> None:
 def test_bootstrap_without_windows_says_so() -> None:
     with pytest.raises(ValueError, match="0 windows"):
         block_bootstrap_ratio(np.zeros(0), np.zeros(0), 6, seed=1)
+
+
+def test_every_window_is_drawn_equally_often_the_first_and_the_last_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+    monkeypatch.setattr(np, "quantile", lambda ratios, *_, **__: drawn.append(float(ratios.mean())) or (0.0, 1.0))
+    for window in (0, 12, 23):
+        block_bootstrap_ratio(np.eye(24)[window], np.ones(24), 6, seed=0, draws=20_000)
+    assert 24 * np.array(drawn) == pytest.approx(1.0, abs=0.05)
+
+
+def test_draws_without_any_denominator_are_infinite_and_no_bound_is_nan() -> None:
+    ratio, low, high = block_bootstrap_ratio(np.ones(24), np.repeat([1.0, 0.0], [6, 18]), 6, seed=0)
+    assert (ratio, high) == (4.0, np.inf) and 1.0 < low < 4.0

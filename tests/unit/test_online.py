@@ -10,12 +10,13 @@ from torch import nn
 from dynmm_core.adapt.trainers import new_learners
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.aligner import BaseAligner
+from dynmm_core.model.averaging import average_into
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.consolidation import ElasticWeights, diagonal_fisher
 from dynmm_core.model.examples import Examples, KeptEvents, kept_losses
 from dynmm_core.model.features import ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
 from dynmm_core.model.guard import HeldOut, has_risen, is_sound, split_held_out, weights_of
-from dynmm_core.model.losses import NegativeSampler
+from dynmm_core.model.losses import NegativeSampler, sampled_softmax_loss, stability_loss
 from dynmm_core.model.online import OnlineOptions, OnlineSettings
 from dynmm_core.model.reservoir import Reservoir
 from dynmm_core.model.sasrec import SASRec
@@ -447,3 +448,105 @@ def test_a_base_with_text_is_aligned_and_rebuilt() -> None:
     after = losses()
     assert after[0] < 0.7 * before[0]
     assert after[1] < 0.7 * before[1]
+
+
+def test_the_loss_of_a_batch_is_the_sum_of_eq_3_by_hand() -> None:
+    frozen = base(torch.randn(21, 6, generator=torch.Generator().manual_seed(0)))
+    learner = trainer(frozen, weight=0.3, align_weight=0.5, recon_weight=0.7, **PLAIN)
+    data = replace(examples(frozen), active=torch.arange(ITEMS + 1) % 3 > 0)
+    rows, on = torch.arange(10), learner.adapter
+    with torch.no_grad():
+        for weight in on.parameters():  # so that no latent is its base
+            weight += 0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel()))
+    kept = KeptEvents.of(data, torch.arange(30), 8, torch.Generator().manual_seed(0))
+    h, own = on.user(data.h_base, data.r_u, data.s_user)[rows], data.positives[rows]
+    z = torch.where(data.active[:, None], on.item(data.z_base, data.e_cf, data.s_item), data.z_base)
+    drawn, log_q = data.negatives.draw(512, torch_generator(1, 2, "learn"))
+    ranking = sampled_softmax_loss(h, z[own], z[drawn], own, drawn, log_q)
+    rehearsed = kept_losses(on, kept, data.z_base, data.e_cf, "softmax").mean()
+    some = torch.cat([own, drawn]).unique()
+    stays = stability_loss(z[some], data.z_base[some]) + stability_loss(h, data.h_base[rows])
+    assert on.second is not None and data.e_txt is not None
+    aligned, rebuilt = on.second.losses(z[some], data.e_cf[some], data.e_txt[some])
+    expected = 0.25 * ranking + 0.75 * rehearsed + 0.3 * stays + 0.5 * aligned + 0.7 * rebuilt
+    found = learner._loss(data, rows, kept, torch_generator(1, 2, "learn"))
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
+def test_elastic_weights_count_lambda_s_times_lambda_ewc() -> None:
+    frozen, rows = base(), torch.arange(40)
+    learner, data = trainer(frozen, weight=0.3, ewc_weight=700.0, **PLAIN), examples(frozen)
+    learner.learn(data, 1)
+    with torch.no_grad():
+        learner.adapter.item.w2.weight += 0.1
+    assert learner.elastic is not None
+    omega = float(learner.elastic.penalty(learner.adapter).detach())
+    plain = float(learner._loss(data, rows, None, torch_generator(1, 2, "learn")).detach())
+    found = float(learner._step(data, rows, None, torch_generator(1, 2, "learn")))
+    assert omega > 1e-4 and found == pytest.approx(plain + 0.3 * 700.0 * omega, rel=1e-5)
+
+
+def test_the_average_s_memory_grows_up_to_its_decay_and_no_further() -> None:
+    served, raw = nn.Linear(1, 1), nn.Linear(1, 1)
+    nn.init.zeros_(served.weight), nn.init.ones_(raw.weight)
+    average_into(served, raw, updates=10**6, decay=0.9)
+    assert float(served.weight.detach()) == pytest.approx(0.1)
+
+
+def test_a_share_of_the_new_events_is_rehearsed_over_all_batches() -> None:
+    learner, data = trainer(base(), replay_share=0.25, guard=False), examples(base())
+    learner.learn(data, 1)
+    parts = learner._rehearsed(40, 4, 2)
+    assert [len(part) for part in parts if part is not None] == [3, 3, 2, 2]
+
+
+def test_what_is_held_out_is_neither_learned_from_nor_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen, seen = base(), []
+    learner, data = trainer(frozen, ewc_weight=1.0, held_out_events=20), examples(frozen, n=400)
+    step, of = learner._step, KeptEvents.of
+    monkeypatch.setattr(learner, "_step", lambda data, rows, *rest: seen.append(rows) or step(data, rows, *rest))
+    monkeypatch.setattr(KeptEvents, "of", lambda data, rows, *rest: seen.append(rows) or of(data, rows, *rest))
+    assert learner.learn(data, 1)
+    held, *others = [set(rows.tolist()) for rows in seen]  # then the steps, the replay buffer, the Fisher
+    assert len(held) == 20 and len(set().union(*others[:-2])) == len(others[-2]) == 380 and len(others[-1]) == 64
+    assert not any(held & rows for rows in others) and max(others[-1]) > 200
+
+
+def test_an_event_that_is_broken_is_no_measure_of_anything() -> None:
+    frozen = base()
+    learner, data = trainer(frozen, held_out_events=20), examples(frozen, n=400)
+    broken = replace(data, h_base=-1e6 * data.z_base[data.positives])
+    assert len(learner._held_back(broken, 1)) == 380
+    assert learner.held_out.to_bytes() == {}
+    learner._held_back(data, 2)
+    assert learner.held_out.events() is not None
+
+
+def test_a_kept_event_has_the_loss_over_its_own_negatives_by_hand() -> None:
+    frozen = base()
+    likely = np.arange(ITEMS + 1)[::-1].astype(float)  # nobody draws padding
+    sampler, active = NegativeSampler(likely), torch.arange(ITEMS + 1) % 3 > 0
+    data, q = replace(examples(frozen), active=active, negatives=sampler), torch.from_numpy(likely / likely[1:].sum()).float()
+    on = trainer(frozen, **PLAIN).adapter
+    with torch.no_grad():
+        for weight in on.parameters():
+            weight += 0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel()))
+        kept = KeptEvents.of(data, torch.arange(12), 8, torch.Generator().manual_seed(0))
+        z = torch.where(data.active[:, None], on.item(data.z_base, data.e_cf, data.s_item), data.z_base)
+        scores = on.user(data.h_base, data.r_u, data.s_user)[:12] @ z.T
+        own = scores.gather(1, kept.positives[:, None])
+        drawn = scores.gather(1, kept.negatives) - (8 * q[kept.negatives]).log()
+        drawn[kept.negatives == kept.positives[:, None]] = -torch.inf
+        assert drawn.isinf().any() and not data.active[kept.negatives].all() and not data.active[kept.positives].all()
+        expected = torch.cat([own, drawn], 1).logsumexp(1) - own.squeeze(1)
+        assert torch.allclose(kept_losses(on, kept, data.z_base, data.e_cf, "softmax"), expected, atol=1e-5)
+
+
+def test_the_second_modality_learns_at_its_own_rate() -> None:
+    frozen = base(torch.randn(21, 6, generator=torch.Generator().manual_seed(0)))
+    learner = trainer(frozen, align_weight=1.0, recon_weight=1.0, projector_lr=0.0, **PLAIN)
+    assert learner.adapter.second is not None
+    before = weights_of(learner.adapter.second)
+    learner.learn(examples(frozen), 1)
+    assert all(torch.equal(before[name], now) for name, now in learner.adapter.second.named_parameters())
+    assert learner.adapter.item.w2.weight.any()

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dynmm_core.adapt.scoring import NEGATIVES, ServingScore, feature_count
+from dynmm_core.adapt.scoring import NEGATIVES, ServingScore, _Block, _Consumed, feature_count
+from dynmm_core.adapt.session_evidence import SessionEvidence
 from dynmm_core.baselines.contract import Facts, Requests
 from dynmm_core.baselines.session_knn import SessionKnn, SessionKnnSettings
-from dynmm_core.evidence.candidate_features import ItemCounts
+from dynmm_core.evidence.candidate_features import ItemCounts, item_feature_count, item_features, pair_feature_count
 from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening, with_kinds
 from dynmm_core.evidence.pace import OPENING_STEPS, SPANS, ItemPace
 from dynmm_core.evidence.pair_counts import PairCounts, PairScales
@@ -133,3 +134,56 @@ def test_the_user_s_own_pairs_bring_candidates_of_his_own() -> None:
     version, asked = score({0: 1.0}), requests()
     nobody = replace(asked, recents=Recents(np.zeros_like(asked.recents.items), asked.recents.time_ms))
     assert (ranked(version, asked).better >= 0).sum() > (ranked(version, nobody).better >= 0).sum()
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_the_targets_features_are_those_of_their_definitions(every: bool) -> None:
+    version, asked, rng = score({0: 1.0}), requests(), np.random.default_rng(5)
+    context = np.c_[rng.integers(0, 3, (USERS, 1)), np.ones((USERS, KINDS), np.int64)]
+    h, some = torch.randn(USERS, DIM, generator=torch.Generator().manual_seed(3)), np.arange(USERS) % 3 == 0
+    found = version.rank(asked, context, h, torch.ones(USERS, STATE), some, rng, every=every)
+    rows = np.flatnonzero(some & (found.better >= 0))
+    items, place = asked.targets[rows], np.arange(ITEMS + 1)
+    assert len(found.examples) == len(rows) > 5
+    own = found.examples.features[:, 0].float().numpy().T
+    products = (h @ version.z[1:].T).numpy()
+    latent = products[rows, items - 1]
+    following = version.following.lift(asked.recents.items[:, 0], rows, items, version.prior)
+    first, pairs = item_feature_count(HORIZONS, DECAYS), item_feature_count(HORIZONS, DECAYS) + pair_feature_count(5)
+    assert own[:first] == pytest.approx(item_features(version.counts, items), abs=1e-2)
+    expected = np.stack([*following, latent / 4, (latent - products[rows].max(1)) / 8])
+    assert own[pairs : pairs + 4] == pytest.approx(expected, abs=1e-2)
+    openings = by_opening(context[:, :-KINDS], asked.session_position)
+    tables = ((version.context, context), (version.openings, openings))
+    said = [counts.table(codes, place, version.prior).features(rows, items) for counts, codes in tables]
+    assert own[-(2 + KINDS) :] == pytest.approx(np.concatenate(said), abs=1e-2)
+
+
+def test_negatives_are_any_other_candidates_and_never_the_target() -> None:
+    row, items = np.array([0, 0, 0, 1, 1]), np.array([1, 2, 3, 2, 9])
+    block = _Block(np.arange(2), np.array([0, 3, 5]), row, items, torch.arange(5.0)[None])
+    found = block.examples(np.array([2, 9]), np.ones(2, bool), torch.zeros(2, 1), np.random.default_rng(0)).features[:, :, 0]
+    assert found[:, 0].tolist() == [1, 4] and [set(one.tolist()) for one in found[:, 1:]] == [{0, 2}, {3}]
+
+
+def test_a_rival_whose_score_is_no_number_counts_as_higher() -> None:
+    block = _Block(np.arange(1), np.array([0, 3]), np.zeros(3, np.int64), np.array([1, 2, 3]), torch.zeros(1, 3))
+    better, ties = block.ranks(np.array([0.5, np.nan, 0.5], np.float32), np.array([1]), _Consumed(requests()))
+    assert (better.tolist(), ties.tolist()) == ([1], [1])
+
+
+def test_the_pool_and_the_trends_are_the_liveliest_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynmm_core.adapt.scoring.NEAREST_POOL", 10)
+    version = score({})
+    best = np.argsort(-version.counts.decayed[:, 1:], kind="stable") + 1
+    assert version.pool.tolist() == sorted(best[-1, :10].tolist())
+    assert all({*best[row, :50].tolist()} <= {*version.trends.tolist()} for row in (1, 2, 3))
+
+
+def test_what_like_sessions_say_by_hand() -> None:
+    said = SessionEvidence.of(np.array([0, 0, 0, 2]), np.array([3, 5, 9, 4]), np.array([2.0, 6.0, 2.0, 7.0]), 3)
+    assert said.best(3)[:, :4].tolist() == [[5, 3, 9, 0], [0, 0, 0, 0], [4, 0, 0, 0]]
+    found = said.features(np.array([0, 0, 1, 2]), np.array([3, 4, 4, 4]))
+    assert found[0] == pytest.approx(np.log([0.201, 0.001, 0.001, 1.001]) / 3, rel=1e-4) and found[1].tolist() == [1, 0, 0, 1]
+    many = np.arange(1, 61)
+    assert SessionEvidence.of(0 * many, many, 1.0 * many, 1).best(1)[0].tolist() == list(range(60, 10, -1))

@@ -193,3 +193,15 @@ def test_a_stream_worker_starts_without_torch(module: str) -> None:
 def test_the_window_core_knows_no_engine(module: str) -> None:
     code = f"import sys, {module}; sys.exit('bytewax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_came_before_is_late_again_once_it_misses_by_a_whole_slide() -> None:
+    events = batch((5, "a", "u", "i"), (2 * HOUR, "b", "u", "i"), (5, "a", "u", "i"))
+    taken = Intake("log", 0, HOUR, 0, None).take(Decoded(events, np.arange(3), ()))
+    assert (taken.tally.late, taken.tally.duplicate) == (1, 0) and taken.late[0].late_by_ms == HOUR
+
+
+def test_an_event_at_the_very_bound_of_the_skew_is_sound_beside_one_beyond_it() -> None:
+    events = batch((1_010, "a", "u", "i"), (1_011, "b", "u", "i"), ingest_time_ms=[10, 10])
+    taken = Intake("log", 0, HOUR, 0, max_skew_ms=1_000).take(Decoded(events, np.arange(2), ()))
+    assert taken.events is not None and taken.events["event_id"].to_pylist() == ["a"] and taken.dead[0].offset == 1
