@@ -19,7 +19,7 @@ from dynmm_core.adapt.settings import DEFAULT_MODELS, MODELS, ModelName
 from dynmm_core.errors import UserError
 from dynmm_core.metrics.drift.detectors import DETECTORS, DetectorName, parse_detectors
 from dynmm_core.model.online import OnlineOptions
-from dynmm_core.names import choose
+from dynmm_core.names import DeviceName, choose
 from dynmm_core.quantities import DurationMs, TimeMs, format_duration
 from dynmm_core.times import DAY_MS
 from dynmm_core.windows.horizons import PANE_MS
@@ -74,7 +74,7 @@ class ReplayOptions(BaseModel):
     popularity_window: PaneMultipleMs | None = None
     store_every: int = Field(default=24, ge=1)
     keep_consumed: bool = False
-    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    device: DeviceName = "cpu"
     threads: int = Field(default=2, ge=1, le=1_024)
     adapter_lr: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     summaries: bool = True

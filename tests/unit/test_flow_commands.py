@@ -1,6 +1,8 @@
 """`dynmm flow` commands that are wrong end with 2 before anybody waits for a broker, and those that run once wait for none."""
 
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -38,3 +40,22 @@ def test_topics_checks_its_options_before_it_asks(
 ) -> None:
     monkeypatch.setattr("flows.kafka.topics.open_admin", lambda settings: pytest.fail("the broker was asked"))
     assert told in refused(capsys, "topics", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--device", "tpu", "device: 'tpu' is no device; use cpu or cuda"),
+        ("--seed", "-4", "seed: Input should be greater than or equal to 0; it was -4"),
+        ("--history", "foo", "history: Input should be 'event' or 'version'; it was 'foo'"),
+        ("--store-every", "0", "store_every: Input should be greater than or equal to 1; it was 0"),
+    ],
+)
+def test_options_of_the_learner_are_checked_before_anybody_waits(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str, value: str, told: str
+) -> None:
+    monkeypatch.setattr("flows.live.run.run_live", lambda *_: pytest.fail("the flow was begun"))
+    monkeypatch.setattr("dynmm_core.model.bundle.Bundle.load", lambda path: SimpleNamespace(hash="b"))
+    for kind in ("summarize", "adapt"):
+        where = ("--bundle", str(tmp_path), "--out", str(tmp_path / "out"))
+        assert told in refused(capsys, "run", kind, *NOWHERE, *where, option, value)
