@@ -218,7 +218,7 @@ def _told(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         names = OnlineOptions.model_fields if problem["loc"][0] == "online" else _option_names()
         return f"is no option of replay; choose from {', '.join(sorted(names))}"
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = str(problem["msg"]).removeprefix("Value error, ") + (", or off" if problem["loc"][0] == "max_train_events" else "")
     shown = repr(problem["input"])
     return message if shown in message or problem["type"] == "value_error" else f"{shown}: {message}"
 

@@ -32,4 +32,6 @@ def settings_of(schedule: Schedule, options: dict[str, int | None]) -> StreamSet
     except ValidationError as error:
         first = error.errors()[0]
         name = "--" + ("-".join(str(part) for part in first["loc"]) or "items").replace("_", "-")
-        raise UserError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from error
+        # What a check of ours says tells the value itself.
+        value = "" if first["type"] == "value_error" else f"{first['input']!r}: "
+        raise UserError(f"{name}: {value}{first['msg'].removeprefix('Value error, ')}") from error

@@ -106,7 +106,7 @@ def choose_context(table: pa.Table, item_idx: np.ndarray, next_event: np.ndarray
                 of_click.append(name)
     if left_out:
         _log.warning(
-            "context: %s left out, for %d columns at most describe a request; order extra_columns in dataset.toml by what matters",
+            "context: %s left out, for %d columns at most describe a request; order extra_columns in dataset.toml to choose",
             ", ".join(left_out), MOST_COLUMNS,
         )  # fmt: skip
     return ContextColumns(chosen, tuple(of_click))

@@ -15,7 +15,7 @@ from dynmm_core.store.version import Version
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False, "enable_external_access": False,
 }  # fmt: skip
-_LOOKS = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)  # WITH, FROM, VALUES, DESCRIBE and SHOW are of the first kind
+_LOOKS = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)  # WITH, FROM, VALUES, DESCRIBE and SHOW are SELECT, too
 _VERSIONS_SCHEMA = pa.schema([
     ("number", pa.int64()), ("run", pa.string()), ("slide_end_ms", pa.int64()), ("content_hash", pa.string()),
     ("parent", pa.int64()), ("parent_hash", pa.string()), ("state", pa.string()), ("config_hash", pa.string()),
