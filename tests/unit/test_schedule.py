@@ -184,6 +184,13 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["--inject", "nowhere", "--events", "5"], "--events: is for a simulated stream"),
         (["--inject", "nowhere", "--features"], "--features: is for a simulated stream"),
         (["--inject", "nowhere"], "nowhere"),
+        (["--slide", "7m"], "--slide: 7m goes with --faults FILE; give both, or neither"),
+        (["--to-kafka", "localhost:1", "--max-skew", "off"], "--max-skew: off goes with --faults FILE"),
+        (["--speed", "60"], "--speed: 60 goes with --to-kafka BROKERS; give both, or neither"),
+        (["--format", "arrow"], "--format: arrow goes with --to-kafka BROKERS"),
+        (["--topic", "clicks"], "--topic: clicks goes with --to-kafka BROKERS or --faults FILE"),
+        (["--part", "online"], "--part: online goes with --to-kafka BROKERS or --faults FILE"),
+        (["--partitions", "3"], "--partitions: 3 goes with --to-kafka BROKERS or --faults FILE"),
         (["--preset", "faults", "--format", "arrow"], "--format: arrow, but a faulty log is json"),
     ],
 )
