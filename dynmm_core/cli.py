@@ -1,4 +1,4 @@
-"""`dynmm`: command names to lazily imported functions; no logic."""
+"""`dynmm`: command names to lazily imported functions, and their help; no logic."""
 
 import os
 import sys
@@ -6,51 +6,57 @@ import traceback
 
 from cyclopts import App, CycloptsError
 
+from dynmm_core.command_help import help_of
 from dynmm_core.errors import DynmmError
+
+
+def _add(group: App, name: str, command: str) -> None:
+    group.command(command, name=name, help=help_of(command))
+
 
 app = App(name="dynmm", help="Recommendations that follow a live stream: prepare logs, pre-train, replay, look into the store.")
 
 data = App(name="data", help="Read, check and prepare interaction logs.")
-data.command("dynmm_core.datasets.commands:describe", name="describe")
-data.command("dynmm_core.datasets.commands:prepare", name="prepare")
-data.command("dynmm_core.datasets.commands:fetch", name="fetch")
+_add(data, "describe", "dynmm_core.datasets.commands:describe")
+_add(data, "prepare", "dynmm_core.datasets.commands:prepare")
+_add(data, "fetch", "dynmm_core.datasets.commands:fetch")
 app.command(data)
 
 store = App(name="store", help="Look into a versioned latent store.")
-store.command("dynmm_core.store.commands:log", name="log")
-store.command("dynmm_core.store.commands:show", name="show")
-store.command("dynmm_core.store.commands:diff", name="diff")
-store.command("dynmm_core.store.commands:sql", name="sql")
-store.command("dynmm_core.store.commands:rollback", name="rollback")
+_add(store, "log", "dynmm_core.store.commands:log")
+_add(store, "show", "dynmm_core.store.commands:show")
+_add(store, "diff", "dynmm_core.store.commands:diff")
+_add(store, "sql", "dynmm_core.store.commands:sql")
+_add(store, "rollback", "dynmm_core.store.commands:rollback")
 app.command(store)
 
 flow = App(name="flow", help="Run the dataflows on Kafka.")
-flow.command("flows.commands:topics", name="topics")
+_add(flow, "topics", "flows.commands:topics")
 flow_run = App(name="run", help="Run a dataflow until it is stopped or drained.")
-flow_run.command("flows.commands:run_summarize", name="summarize")
-flow_run.command("flows.commands:run_adapt", name="adapt")
-flow_run.command("flows.commands:run_all", name="all")
+_add(flow_run, "summarize", "flows.commands:run_summarize")
+_add(flow_run, "adapt", "flows.commands:run_adapt")
+_add(flow_run, "all", "flows.commands:run_all")
 flow.command(flow_run)
-flow.command("flows.commands:backfill", name="backfill")
-flow.command("flows.commands:redrive", name="redrive")
+_add(flow, "backfill", "flows.commands:backfill")
+_add(flow, "redrive", "flows.commands:redrive")
 app.command(flow)
 
 bench = App(name="bench", help="Measure what we publish.")
-bench.command("benchmarks.commands:bench_replay", name="replay")
-bench.command("benchmarks.stream.commands:bench_stream", name="stream")
-bench.command("benchmarks.capacity.commands:bench_capacity", name="capacity")
-bench.command("benchmarks.backbone.commands:bench_backbone", name="backbone")
-bench.command("benchmarks.quality.commands:bench_quality", name="quality")
-bench.command("benchmarks.drift.commands:bench_drift", name="drift")
-bench.command("benchmarks.adapt.commands:bench_adapt", name="adapt")
-bench.command("benchmarks.detection.commands:bench_detection", name="detection")
+_add(bench, "replay", "benchmarks.commands:bench_replay")
+_add(bench, "stream", "benchmarks.stream.commands:bench_stream")
+_add(bench, "capacity", "benchmarks.capacity.commands:bench_capacity")
+_add(bench, "backbone", "benchmarks.backbone.commands:bench_backbone")
+_add(bench, "quality", "benchmarks.quality.commands:bench_quality")
+_add(bench, "drift", "benchmarks.drift.commands:bench_drift")
+_add(bench, "adapt", "benchmarks.adapt.commands:bench_adapt")
+_add(bench, "detection", "benchmarks.detection.commands:bench_detection")
 app.command(bench)
 
-app.command("dynmm_core.adapt.commands:pretrain", name="pretrain")
-app.command("replay.commands:replay", name="replay")
-app.command("replay.commands:demo", name="demo")
-app.command("replay.html.commands:report", name="report")
-app.command("simulators.commands:simulate", name="simulate")
+_add(app, "pretrain", "dynmm_core.adapt.commands:pretrain")
+_add(app, "replay", "replay.commands:replay")
+_add(app, "demo", "replay.commands:demo")
+_add(app, "report", "replay.html.commands:report")
+_add(app, "simulate", "simulators.commands:simulate")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,7 +1,10 @@
 """A choice among known names, as a user writes it."""
 
+import re
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator
 
 Name = TypeVar("Name", bound=str)
 
@@ -18,3 +21,12 @@ def choose(given: Sequence[str], known: Sequence[Name], what: str, instead: str 
     if not given or len(set(given)) < len(given):
         raise ValueError(f"{', '.join(given) or 'nothing'!r} must name each {what} once, at least one{instead}")
     return tuple(name for name in known if name in given)
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ValueError(f"{name!r} is no device; use cpu or cuda")
+    return name
+
+
+DeviceName = Annotated[str, AfterValidator(_device)]

@@ -102,9 +102,13 @@ def topics(
         Copies of each topic; 3 on a cluster.
     """
     from dynmm_core.console import print_json, print_table
+    from dynmm_core.errors import UserError
     from flows.kafka.topics import make_topics, shapes
     from flows.live.options import kafka_settings, retention_ms
 
+    for option, count in (("--partitions", partitions), ("--replication", replication)):
+        if count < 1:
+            raise UserError(f"{option}: {count} is too small; give 1 or more")
     settings = kafka_settings(options)
     wanted = shapes(
         settings, partitions, retention_ms("retention", retention), retention_ms("summaries_retention", summaries_retention)

@@ -31,7 +31,7 @@ def charts() -> dict[str, str]:
 def _live(kind: FlowKind) -> Dataflow:
     adapt = None if kind == "summarize" else _adapt()
     stream = StreamSettings(slide_ms=_adapt().slide_ms)
-    config = LiveConfig(kind=kind, kafka=KafkaSettings(bootstrap="unused"), recovery=_NOWHERE, adapt=adapt, stream=stream)
+    config = LiveConfig(kind=kind, kafka=KafkaSettings(bootstrap="unused:1"), recovery=_NOWHERE, adapt=adapt, stream=stream)
     reading, summaries = ReadPlan(points={0: start_point(0, 0).to_json()}), SummariesPlan(offsets={0: 0})
     plan = FlowPlan(interactions=reading) if kind != "adapt" else FlowPlan(summaries=summaries)
     return build_live(config, plan, LiveProcess(0, None, FlowMetrics("drawn", kind, 0), Health()))

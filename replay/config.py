@@ -19,7 +19,7 @@ from dynmm_core.adapt.settings import DEFAULT_MODELS, MODELS, ModelName
 from dynmm_core.errors import UserError
 from dynmm_core.metrics.drift.detectors import DETECTORS, DetectorName, parse_detectors
 from dynmm_core.model.online import OnlineOptions
-from dynmm_core.names import choose
+from dynmm_core.names import DeviceName, choose
 from dynmm_core.quantities import DurationMs, TimeMs, format_duration
 from dynmm_core.times import DAY_MS
 from dynmm_core.windows.horizons import PANE_MS
@@ -74,7 +74,7 @@ class ReplayOptions(BaseModel):
     popularity_window: PaneMultipleMs | None = None
     store_every: int = Field(default=24, ge=1)
     keep_consumed: bool = False
-    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    device: DeviceName = "cpu"
     threads: int = Field(default=2, ge=1, le=1_024)
     adapter_lr: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     summaries: bool = True
@@ -218,7 +218,7 @@ def _told(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         names = OnlineOptions.model_fields if problem["loc"][0] == "online" else _option_names()
         return f"is no option of replay; choose from {', '.join(sorted(names))}"
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = str(problem["msg"]).removeprefix("Value error, ") + (", or off" if problem["loc"][0] == "max_train_events" else "")
     shown = repr(problem["input"])
     return message if shown in message or problem["type"] == "value_error" else f"{shown}: {message}"
 

@@ -20,6 +20,7 @@ OVERALL = "all"
 ADAPTED = "adapted"
 LONG_LOG_WINDOWS = 240
 LONG_BLOCK, SHORT_BLOCK = 24, 6
+LEAST_WINDOWS = 2 * SHORT_BLOCK  # with fewer there is no interval
 LEAST_BLOCKS = 4  # with fewer, intervals hold the truth too seldom
 BOOTSTRAP_SEED = 0
 HEADLINE = "ndcg@10"
@@ -237,7 +238,7 @@ def block_windows(windows: int) -> int:
     A day of hours; 6 where there are fewer than 240, a fourth of all where there are fewer than 24, and all where there are
     fewer than 12: one block, which has no interval.
     """
-    if windows < 2 * SHORT_BLOCK:
+    if windows < LEAST_WINDOWS:
         return max(windows, 1)
     return LONG_BLOCK if windows >= LONG_LOG_WINDOWS else min(SHORT_BLOCK, windows // LEAST_BLOCKS)
 

@@ -7,7 +7,7 @@ from dynmm_core.adapt.settings import COSTLY_MODELS
 from dynmm_core.metrics.ranking import METRICS
 from dynmm_core.quantities import format_duration, format_time
 from replay.like import Likeness
-from replay.results import Ratio
+from replay.results import LEAST_WINDOWS, Ratio
 
 HEADERS = ("model", *(name.upper() for name in METRICS), "staleness")
 
@@ -94,7 +94,7 @@ def ratio_line(ratio: Ratio) -> str:
     head = f"{ratio.numerator} / {ratio.denominator} {ratio.metric.upper()} = {ratio.ratio:.3f}"
     if ratio.blocks < 2:
         # One block drawn again and again has no spread: its interval would claim what nobody knows.
-        return f"{head} (no interval: {ratio.windows} windows fill no two blocks of {ratio.block})"
+        return f"{head} (no interval: {ratio.windows} windows, fewer than {LEAST_WINDOWS}, are too few)"
     return (
         f"{head} (95 % interval {ratio.low:.3f} to {ratio.high:.3f}, block bootstrap:"
         f" {ratio.blocks} blocks of {ratio.block} windows)"

@@ -35,7 +35,9 @@ class ReplayTopics:
                 late_events=f"{prefix}-late-events", versions=f"{prefix}-versions", properties=dict(properties),
             )  # fmt: skip
         except ValidationError as error:
-            raise UserError(f"--property: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+            first = error.errors()[0]
+            option = "--via-kafka" if first["loc"] == ("bootstrap",) else "--property"
+            raise UserError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from error
 
     @property
     def names(self) -> dict[str, int]:

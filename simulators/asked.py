@@ -3,7 +3,7 @@
 from pydantic import ValidationError
 
 from dynmm_core.errors import UserError
-from simulators.options import DriftOptions
+from simulators.options import DriftOptions, FaultOptions, KafkaOptions
 from simulators.schedule import Schedule, read_preset, read_schedule
 from simulators.settings import StreamSettings
 
@@ -32,4 +32,26 @@ def settings_of(schedule: Schedule, options: dict[str, int | None]) -> StreamSet
     except ValidationError as error:
         first = error.errors()[0]
         name = "--" + ("-".join(str(part) for part in first["loc"]) or "items").replace("_", "-")
-        raise UserError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from error
+        # What a check of ours says tells the value itself.
+        value = "" if first["type"] == "value_error" else f"{first['input']!r}: "
+        raise UserError(f"{name}: {value}{first['msg'].removeprefix('Value error, ')}") from error
+
+
+def refuse_idle(kafka: KafkaOptions, faulty: FaultOptions, faults: bool) -> None:
+    """Refuse options of sending and of faults where nothing is sent and nothing is faulty.
+
+    Raises:
+        UserError: there is one.
+    """
+    sends = kafka.to_kafka is not None
+    groups: tuple[tuple[bool, str, KafkaOptions | FaultOptions, tuple[str, ...]], ...] = (
+        (sends, "--to-kafka BROKERS", kafka, ("format", "speed", "property")),
+        (sends or faults, "--to-kafka BROKERS or --faults FILE", kafka, ("topic", "part")),
+        (sends or faults, "--to-kafka BROKERS or --faults FILE", faulty, ("partitions",)),
+        (faults, "--faults FILE", faulty, ("slide", "allowed_lateness", "max_skew")),
+    )
+    for effective, partner, options, names in groups:
+        for name in names:
+            value = getattr(options, name)
+            if not effective and value != getattr(type(options), name):
+                raise UserError(f"--{name.replace('_', '-')}: {value} goes with {partner}; give both, or neither")

@@ -51,7 +51,7 @@ def simulate(
         Print one JSON document instead of a table.
     """
     from dynmm_core.errors import UserError
-    from simulators.asked import read_asked
+    from simulators.asked import read_asked, refuse_idle
     from simulators.fault_file import inject_as_asked, known_faults, rates_asked
     from simulators.output import refuse_existing, write_made
 
@@ -67,6 +67,7 @@ def simulate(
     rates = rates_asked(faulty.faults, schedule.faults)
     if rates is not None and kafka.format != "json":
         raise UserError(f"--format: {kafka.format}, but a faulty log is json; leave one of the two out")
+    refuse_idle(kafka, faulty, rates is not None)
     sizes = {"events": events, "users": users, "items": items, "online_hours": online_hours}
     make = _maker(drifts, schedule, seed, sizes)
     partitions = _partitions(kafka, faulty) if rates is not None or kafka.to_kafka is not None else 0

@@ -138,7 +138,9 @@ def read_schedule(path: Path) -> Schedule:
     try:
         return parse_schedule(path.read_text(), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--schedule: {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise UserError(
+            f"--schedule: {path}: {getattr(error, 'strerror', None) or error}; name a TOML file, or give --preset"
+        ) from error
 
 
 def parse_schedule(text: str, name: str) -> Schedule:

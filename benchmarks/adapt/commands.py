@@ -19,7 +19,7 @@ def bench_adapt(
     slides: int = 7,
     users: int = 20_000,
     latent_dim: int = 256,
-    models: Annotated[tuple[str, ...], Parameter(negative="")] = ("adapted",),
+    models: str = "adapted",
     device: str = "cpu",
     seed: int = 0,
     check: Annotated[bool, Parameter(negative="")] = False,
@@ -44,7 +44,7 @@ def bench_adapt(
     latent_dim
         Width of the latents.
     models
-        Models that rank; repeatable.
+        Models that rank, names with commas between.
     device
         cpu or cuda.
     seed
@@ -55,12 +55,13 @@ def bench_adapt(
     import torch
 
     from benchmarks.adapt.inputs import StreamShape
-    from benchmarks.adapt.job import Case
+    from benchmarks.adapt.job import MODELS, Case
     from benchmarks.adapt.report import document_of, missed, print_document
     from benchmarks.adapt.run import WARMING_SLIDES, measure
     from benchmarks.origin import commit
     from dynmm_core.console import print_json, progress
     from dynmm_core.model.devices import open_device
+    from dynmm_core.names import choose
 
     if device not in SIZES:
         raise UserError(f"--device: {device} is not measured; give cpu or cuda")
@@ -70,15 +71,19 @@ def bench_adapt(
     for name, (value, bound) in least.items():
         if value < bound:
             raise UserError(f"{name}: {value} is too small; give {bound} or more")
+    try:
+        chosen = choose([name.strip() for name in models.split(",")], MODELS, "model")
+    except ValueError as error:
+        raise UserError(f"--models: {error}") from error
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     missing = device == "cuda" and not torch.cuda.is_available()
     where = torch.device("cpu") if missing else open_device(device)
     shapes = [] if missing else [StreamShape(size, users, events, slides + WARMING_SLIDES) for size in sorted(items)]
     with progress("slides", len(shapes) * (slides + WARMING_SLIDES)) as bar:
-        measured = [measure(Case(shape, latent_dim, models, where), seed, bar.advance) for shape in shapes]
+        measured = [measure(Case(shape, latent_dim, chosen, where), seed, bar.advance) for shape in shapes]
     command = {"commit": commit(), "command": shlex.join(["dynmm", *sys.argv[1:]])}
-    document = command | document_of(measured, latent_dim, models, device, seed)
+    document = command | document_of(measured, latent_dim, chosen, device, seed)
     if json:
         print_json(document)
     else:

@@ -35,6 +35,7 @@ _BASELINES = {
     "sequential_rule": {"half_life_ms": 2 * HOUR_MS},
     "session_knn": {"half_life_ms": HOUR_MS},
 }
+MODELS = ("static", *_BASELINES, "adapted_latents", "adapted")
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,10 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
     if out.exists():
         raise UserError(f"--out: {out} exists; name a folder that does not, or remove it first")
     if log.cut_row < MIN_EVENTS:
-        raise UserError(f"rows: {log.name} has {log.cut_row} events before the cut; pre-training needs at least {MIN_EVENTS}")
+        raise UserError(
+            f"rows: {log.name} has {log.cut_row} events before the cut; pre-training needs at least {MIN_EVENTS}:"
+            " prepare a longer log"
+        )
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(True)
     device = open_device(settings.device)

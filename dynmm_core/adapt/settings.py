@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dynmm_core.adapt.loop_settings import DAY_OLD_MODEL, HEAD_MODEL
 from dynmm_core.metrics.drift.detectors import DETECTORS, DetectorName
 from dynmm_core.model.online import OnlineOptions
+from dynmm_core.names import DeviceName
 from dynmm_core.times import DAY_MS
 
 ModelName = Literal[
@@ -38,7 +39,7 @@ class AdaptSettings(BaseModel):
     run_dir: Path
     config_hash: str
     run_name: str = "replay"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**31)
     models: tuple[ModelName, ...] = LIVE_MODELS
     history: Literal["event", "version"] = "event"
     publish_delay_ms: int = Field(0, ge=0, le=86_400_000)
@@ -48,7 +49,7 @@ class AdaptSettings(BaseModel):
     popularity_window_ms: int | None = None
     store_every: int = Field(24, ge=1)
     keep_consumed: bool = False
-    device: str = "cpu"
+    device: DeviceName = "cpu"
     threads: int = Field(2, ge=1, le=1_024)
     summaries: bool = True
     adapter_lr: float | None = Field(None, ge=0.0, le=1.0, allow_inf_nan=False)

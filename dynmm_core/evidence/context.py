@@ -1,6 +1,7 @@
 """What is known of a request, such as region, device or its place in a session: as codes, and which items are clicked where."""
 
 import copy
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ _POSITIONS, _LENGTHS = np.array([1, 2, 3, 6]), np.array([1, 3, 10, 30])
 _LEAST_TOLD = 20  # events without the most frequent value: fewer tell nothing about who decides it
 _ITEM_DECIDES = 0.02
 _CLICK_DECIDES = 0.02  # of the steps within a session
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def by_opening(context: np.ndarray, session_position: np.ndarray) -> np.ndarray:
 
 
 def choose_context(table: pa.Table, item_idx: np.ndarray, next_event: np.ndarray) -> ContextColumns:
-    """Return the columns that can describe a request: 2 to MOST_VALUES values, the first MOST_COLUMNS of them.
+    """Return the columns that can describe a request: 2 to MOST_VALUES values, the first MOST_COLUMNS; further ones are logged.
 
     A column that the item decides, such as its category, is left out: a request would tell what is clicked next. One that
     changes within sessions, such as the kind of page that a link was on, is ``of_click``: nobody knows it before.
@@ -85,18 +87,28 @@ def choose_context(table: pa.Table, item_idx: np.ndarray, next_event: np.ndarray
     """
     chosen: dict[str, tuple[str, ...]] = {}
     of_click: list[str] = []
+    left_out: list[str] = []
     for name in table.column_names:
-        if name == VERSION_FIELD or len(chosen) == MOST_COLUMNS or not table.num_rows:
+        if name == VERSION_FIELD or not table.num_rows:
             continue
         texts = _texts(table[name])
         given = texts.is_valid().to_numpy(zero_copy_only=False)
         codes = texts.indices.fill_null(0).to_numpy()[given]
         counts = np.bincount(codes, minlength=len(texts.dictionary))
-        if 2 <= len(counts) <= MOST_VALUES and not _item_decides(codes, item_idx[given]):
+        if not 2 <= len(counts) <= MOST_VALUES or _item_decides(codes, item_idx[given]):
+            continue
+        if len(chosen) == MOST_COLUMNS:
+            left_out.append(name)
+        else:
             pairs = sorted(zip((-counts).tolist(), texts.dictionary.to_pylist(), strict=True))
             chosen[name] = tuple(value for _, value in pairs)
             if _click_decides(texts.indices.fill_null(-1).to_numpy(), next_event):
                 of_click.append(name)
+    if left_out:
+        _log.warning(
+            "context: %s left out, for %d columns at most describe a request; order extra_columns in dataset.toml to choose",
+            ", ".join(left_out), MOST_COLUMNS,
+        )  # fmt: skip
     return ContextColumns(chosen, tuple(of_click))
 
 

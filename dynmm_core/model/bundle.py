@@ -108,7 +108,8 @@ class Bundle:
         """
         manifest_path = path / _MANIFEST
         if not manifest_path.is_file():
-            raise UserError(f"bundle: {path} holds no {_MANIFEST}; make one with `dynmm pretrain DATA --out {path}`")
+            new = "BUNDLE" if path.exists() else path  # pre-training takes no folder that is there
+            raise UserError(f"bundle: {path} holds no {_MANIFEST}; make one with `dynmm pretrain DATA --out {new}` and name it")
         manifest = _read_manifest(manifest_path)
         if manifest.get("schema_version") != BUNDLE_SCHEMA_VERSION:
             raise UserError(

@@ -31,6 +31,8 @@ def log(path: Path, *, last: int = SHOWN, json: Json = False) -> None:
     json
         Print every field as one JSON document.
     """
+    if last < 0:
+        raise UserError(f"--last: {last} is too small; give 0 or more, where 0 shows all")
     store = open_store(path)
     versions, active = store.log(), {version.number for version in store.active()}
     shown = versions[-last:] if last else versions
@@ -91,14 +93,18 @@ def diff(path: Path, earlier: int, later: int, *, json: Json = False) -> None:
 
 
 def sql(path: Path, query: str, *, json: Json = False) -> None:
-    """Run DuckDB SQL over the views `latents` (version, kind, id, latent) and `versions`.
+    """Look into a store with DuckDB SQL.
+
+    The view `latents` has the columns version, kind, id and latent; `versions` has number, run, slide_end_ms, content_hash,
+    parent, parent_hash, state, config_hash, base_hash, rows_kept, rows, full, events, committed_at_ms, metrics, lineage and
+    active. metrics and lineage are JSON.
 
     Parameters
     ----------
     path
         A run folder, or a store folder.
     query
-        One SQL statement.
+        One SELECT.
     json
         Print the rows as one JSON document.
     """

@@ -11,8 +11,11 @@ import pyarrow.dataset as ds
 from dynmm_core.errors import UserError
 from dynmm_core.store.version import Version
 
-# A query never reaches for the network: what DuckDB's wheel holds is all there is.
-_SETTINGS: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}
+# A query reaches neither for the network nor for files: what DuckDB's wheel and the two views hold is all there is.
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False, "enable_external_access": False,
+}  # fmt: skip
+_LOOKS = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)  # WITH, FROM, VALUES, DESCRIBE and SHOW are SELECT, too
 _VERSIONS_SCHEMA = pa.schema([
     ("number", pa.int64()), ("run", pa.string()), ("slide_end_ms", pa.int64()), ("content_hash", pa.string()),
     ("parent", pa.int64()), ("parent_hash", pa.string()), ("state", pa.string()), ("config_hash", pa.string()),
@@ -23,23 +26,23 @@ _VERSIONS_SCHEMA = pa.schema([
 
 
 def run_query(query: str, latents: ds.Dataset, versions: Sequence[Version] = (), active: Container[int] = ()) -> pa.Table:
-    """Run one SQL statement over the views ``latents`` and ``versions`` and return its rows.
+    """Run one SQL statement that changes nothing over the views ``latents`` and ``versions`` and return its rows.
 
     Args:
         active: numbers of the versions of the active lineage.
 
     Raises:
-        UserError: DuckDB refuses the query, or the statement gives no rows.
+        UserError: DuckDB refuses the query, or it is no single statement that looks.
     """
     connection = duckdb.connect(config=_SETTINGS)
     connection.register("latents", latents)
     rows = [_row(version) | {"active": version.number in active} for version in versions]
     connection.register("versions", pa.Table.from_pylist(rows, _VERSIONS_SCHEMA))
     try:
-        found = connection.sql(query)
-        if found is None:
-            raise UserError(f"query: {query!r} gives no rows; ask with SELECT, the views are latents and versions")
-        return found.to_arrow_table()
+        statements = connection.extract_statements(query)
+        if len(statements) != 1 or statements[0].type not in _LOOKS:
+            raise UserError(f"query: {query!r} is not one SELECT; ask with one, the views are latents and versions")
+        return connection.sql(query).to_arrow_table()
     except duckdb.Error as error:
         raise UserError(f"query: {str(error).splitlines()[0]}; the views are latents and versions") from error
     finally:

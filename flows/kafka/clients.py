@@ -116,7 +116,10 @@ def patiently(
                 raise UserError(f"kafka: {what}: {_told(error)}") from error
             wait_s = min(_FIRST_WAIT_S * 2 ** min(attempt, 10), _LONGEST_WAIT_S)
             if longest_s is not None and time.monotonic() - begun + wait_s > longest_s:
-                raise UserError(f"kafka: {what}: the broker could not be reached; check kafka.bootstrap and try again") from error
+                raise UserError(
+                    f"kafka: {what}: the broker could not be reached; see that it runs, check kafka.bootstrap (--bootstrap)"
+                    " and try again"
+                ) from error
             on_wait(_told(error))
             log.warning("waiting_for_broker", asked=what, seconds=round(wait_s, 1), error=_told(error))
             _wait(wait_s, what, stopping)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from dynmm_core.errors import UserError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_BROKER = re.compile(r"([A-Z_]+://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
+_BROKER = re.compile(r"([A-Z_]+://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _ROLES = ("interactions", "summaries", "dead_letters", "late_events", "versions")
 # A reader of uncommitted messages, or a producer that reorders, would make other slides; some of these cannot work at all.
@@ -38,7 +38,7 @@ class KafkaSettings(BaseModel):
     def _brokers(cls, bootstrap: str) -> str:
         for broker in bootstrap.split(","):
             found = _BROKER.fullmatch(broker.strip())
-            if found is None or not 0 < int(found["port"] or 9092) < 65_536:
+            if found is None or not 0 < int(found["port"]) < 65_536:
                 raise ValueError(f"{broker!r} is no broker's address; write host:port, several with commas between")
         return bootstrap
 

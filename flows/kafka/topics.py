@@ -12,6 +12,7 @@ from flows.kafka.clients import open_admin, patiently
 from flows.kafka.settings import KafkaSettings
 
 _ASK_SECONDS = 30.0
+_REACH_SECONDS = 12.0  # whoever gives a command that ends wants to hear soon that nobody answers
 _BATCH_BYTES = 1 << 16  # a broker judges a message with its key, its headers and the batch around it
 
 
@@ -54,8 +55,10 @@ def make_topics(
     """Make the topics that are not there; one that is there must fit.
 
     Raises:
-        UserError: a topic exists with fewer partitions or another cleanup policy; the broker refuses.
+        UserError: no broker answers; a topic exists with fewer partitions or another cleanup policy; the broker refuses.
     """
+    reach = f"topics at {settings.bootstrap}"
+    patiently(reach, lambda: open_admin(settings).list_topics(timeout=_REACH_SECONDS / 4), longest_s=_REACH_SECONDS)
     return patiently("topics", lambda: [_make(settings, shape, replication) for shape in wanted], longest_s=longest_s)
 
 

@@ -173,6 +173,8 @@ def resolve(kind: FlowKind, options: FlowOptions, drain: bool) -> Resolved:
     try:
         plain = LiveConfig.model_validate({**document, "kind": "summarize"})
         if kind == "summarize":
+            # A file is every flow's: what is wrong in it for another one is told here, too.
+            AdaptSettings(bundle=Path(), run_dir=Path(), config_hash="", **_learner(given), **_unhashed(given))
             return Resolved(plain, _processes(given))
         adapt = _adapt(given, plain)
         return Resolved(LiveConfig.model_validate({**document, "adapt": adapt.model_dump()}), _processes(given))
@@ -257,11 +259,8 @@ def _adapt(given: dict[str, Any], plain: LiveConfig) -> AdaptSettings:
             raise UserError(f"{name}: missing; adapt needs --bundle BUNDLE and --out FOLDER")
         if not isinstance(given[name], str | Path):
             raise UserError(f"{name}: {given[name]!r} is no path; write it in quotes")
-    chosen = {name: given[name] for name in ("seed", "history", "device", "threads") if name in given}
-    for name in ("publish_delay", "popularity_window"):
-        if name in given:
-            chosen[f"{name}_ms"] = _duration(name, given[name])
-    detectors = _detectors(given)  # no part of the causes: they change no version
+    chosen = _learner(given)
+    unhashed = _unhashed(given)
     bundle = Bundle.load(Path(given["bundle"]))
     online = OnlineOptions().model_dump()
     causes = {
@@ -273,8 +272,22 @@ def _adapt(given: dict[str, Any], plain: LiveConfig) -> AdaptSettings:
     return AdaptSettings(
         bundle=Path(given["bundle"]), run_dir=Path(given["out"]), run_name=plain.stream.run, slide_ms=plain.stream.slide_ms,
         config_hash=hashlib.sha256(json.dumps(causes, sort_keys=True).encode()).hexdigest(),
-        store_every=given.get("store_every", 1), journal=True, **detectors, **chosen,
+        journal=True, **unhashed, **chosen,
     )  # fmt: skip
+
+
+def _learner(given: dict[str, Any]) -> dict[str, Any]:
+    """What decides what is learned, as AdaptSettings calls it."""
+    chosen = {name: given[name] for name in ("seed", "history", "device", "threads") if name in given}
+    for name in ("publish_delay", "popularity_window"):
+        if name in given:
+            chosen[f"{name}_ms"] = _duration(name, given[name])
+    return chosen
+
+
+def _unhashed(given: dict[str, Any]) -> dict[str, Any]:
+    """What changes no version, and is no part of the causes."""
+    return {"store_every": given.get("store_every", 1), **_detectors(given)}
 
 
 def _detectors(given: dict[str, Any]) -> dict[str, tuple[DetectorName, ...]]:

@@ -74,7 +74,7 @@ def _refusal(host: str, port: int, error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return f"observe.host: {host!r} is no address of this machine; give 127.0.0.1"
     if error.errno == errno.EADDRINUSE:
-        return f"observe.port: {port} is in use on {host}; end what listens there, or give another port (0 takes a free one)"
+        return f"observe.port: {port} is in use on {host}; end what listens there, or give another port"
     return f"observe.port: {host}:{port} cannot be listened on ({error.strerror}); give host 127.0.0.1 and a port above 1023"
 
 

@@ -107,7 +107,7 @@ def test_only_loopback_is_listened_on_unless_told(server: ObserveServer) -> None
 
 def test_a_port_in_use_is_named_with_the_way_out(server: ObserveServer, metrics: FlowMetrics, health: Health) -> None:
     second = ObserveServer(metrics, health, port=server.port)
-    with pytest.raises(UserError, match=rf"observe\.port: {server.port} is in use on 127\.0\.0\.1; .*another port"):
+    with pytest.raises(UserError, match=rf"observe\.port: {server.port} is in use on 127\.0\.0\.1; .*another port$"):
         second.start()
     second.stop()
     assert get(server, "/healthz")[0] == 200

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -172,7 +173,7 @@ def test_slides_carry_the_context_of_their_events_and_of_their_sample(rows: list
     assert through_slides(messages, 1000, most)[1] == chunks
 
 
-def test_what_the_item_decides_or_tells_nothing_is_no_context() -> None:
+def test_what_the_item_decides_or_tells_nothing_is_no_context(caplog: pytest.LogCaptureFixture) -> None:
     rng, count = np.random.default_rng(2), 4_000
     item = rng.integers(1, 200, count)
     category, region = item % 7, rng.integers(0, 5, count)
@@ -189,8 +190,10 @@ def test_what_the_item_decides_or_tells_nothing_is_no_context() -> None:
     counts = np.bincount(region[region < 4])
     assert chosen.values["region"] == tuple(str(value) for value in sorted(range(4), key=lambda value: -counts[value]))
     assert chosen.values["rare"] == ("false", "true")
-    many = pa.table({f"c{number}": region for number in range(MOST_COLUMNS + 1)})
+    assert not caplog.messages
+    many = pa.table({f"c{number}": region for number in range(MOST_COLUMNS + 2)} | {"alike": ["x"] * count})
     assert list(choose_context(many, item, nothing).values) == [f"c{number}" for number in range(MOST_COLUMNS)]
+    assert len(caplog.messages) == 1 and f"c{MOST_COLUMNS}, c{MOST_COLUMNS + 1} left out" in caplog.text
     assert len(choose_context(table.slice(0, 0), item[:0], nothing[:0])) == 0
     alone = pa.table({"region": region[:150]})  # every item once: nothing says who decides
     assert list(choose_context(alone, np.arange(1, 151), nothing[:150]).values) == ["region"]

@@ -44,9 +44,9 @@ def test_the_interval_names_its_blocks() -> None:
 
 
 def test_a_single_block_claims_no_interval() -> None:
-    line = ratio_line(Ratio("adapted", "static", "ndcg@10", 1.25, 1.25, 1.25, 6, 1, 5))
+    line = ratio_line(Ratio("adapted", "static", "ndcg@10", 1.25, 1.25, 1.25, 8, 1, 8))
 
-    assert line == "adapted / static NDCG@10 = 1.250 (no interval: 5 windows fill no two blocks of 6)"
+    assert line == "adapted / static NDCG@10 = 1.250 (no interval: 8 windows, fewer than 12, are too few)"
 
 
 def test_the_accounting_reads_as_a_sum() -> None:

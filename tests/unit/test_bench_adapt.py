@@ -100,6 +100,11 @@ def test_a_broken_bound_ends_with_3_behind_its_tables(
     assert all(stage in shown.out for stage in STAGES)
 
 
+def test_models_are_given_with_commas_between(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*TINY, "--models", "adapted,static", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["models"] == ["static", "adapted"]
+
+
 def test_without_a_gpu_it_says_unmeasured(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert run("--device", "cuda", "--check") == 0
@@ -125,7 +130,7 @@ def test_refresh_is_held_against_the_catalogue_by_active_item() -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [("--items", "10"), ("--events", "0"), ("--slides", "0"), ("--users", "0"), ("--latent-dim", "1"), ("--seed", "-1"),
-     ("--device", "tpu")],
+     ("--device", "tpu"), ("--models", "static,foo"), ("--models", "item_knn")],
 )  # fmt: skip
 def test_a_wrong_option_is_named(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(option, value) == 2

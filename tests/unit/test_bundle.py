@@ -100,3 +100,10 @@ def test_of_rates_that_the_tail_does_not_tell_apart_the_greatest_is_taken() -> N
     assert fastest([(0.162, 1e-4), (0.147, 1e-3)]) == 1e-4
     assert fastest([(0.1625, 1e-4), (0.148, 1e-3), (0.1373, 1e-2), (0.1594, 1e-1)]) == 1e-4
     assert fastest([(0.09, 1e-4), (0.1309, 3e-2), (0.1325, 1e-1)]) == 1e-1
+
+
+def test_a_folder_without_a_bundle_is_not_advised_for_a_new_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no bundle\.json; make one with `dynmm pretrain DATA --out BUNDLE` and name it"):
+        Bundle.load(tmp_path)
+    with pytest.raises(UserError, match=f"--out {tmp_path / 'new'}`"):
+        Bundle.load(tmp_path / "new")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dynmm_core.cli import main
+from dynmm_core.cli import app, main
 from dynmm_core.datasets.checked import Options
 from dynmm_core.datasets.prepare import prepare_folder
 from dynmm_core.errors import CheckFailed, UserError
@@ -23,7 +23,20 @@ def test_help_loads_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "[]"
-    assert "replay" in done.stdout and "pretrain" in done.stdout
+    assert "Replay the last 30 %" in done.stdout and "Train the frozen base" in done.stdout
+
+
+@pytest.mark.parametrize("group", [[], ["data"], ["store"], ["bench"], ["flow"], ["flow", "run"]])
+def test_every_command_is_listed_with_what_it_does(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    listed = app
+    for name in group:
+        listed = listed[name]
+    names = [name for name in listed._commands if not name.startswith("-")]
+    assert exit_code(*group, "--help") == 0
+    lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    assert names
+    for name in names:
+        assert any(line.startswith(f"{name} ") and len(line.split()) > 3 for line in lines), name
 
 
 def exit_code(*arguments: str) -> int:

@@ -185,6 +185,8 @@ def test_the_topic_of_interactions_is_made_for_every_message_that_a_flow_reads(m
     made: dict[str, dict[str, str]] = {}
 
     class Admin:
+        def list_topics(self, **_: float) -> None: ...
+
         def create_topics(self, wanted: list[Any], **_: float) -> dict[str, Any]:
             made.update({topic.topic: topic.config for topic in wanted})
             return {topic.topic: self for topic in wanted}

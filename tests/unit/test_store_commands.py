@@ -11,6 +11,8 @@ import pytest
 from dynmm_core.errors import UserError
 from dynmm_core.store import Draft, LatentRows, LatentStore
 from dynmm_core.store.commands import diff, log, show, sql
+from dynmm_core.store.query import _VERSIONS_SCHEMA
+from dynmm_core.store.rows import ARROW_SCHEMA
 
 HOUR_MS = 3_600_000
 
@@ -70,6 +72,16 @@ def test_sql_joins_versions_and_latents(run: Path, capsys: pytest.CaptureFixture
     assert "4 of 4 rows" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("query", ["FROM versions;", "WITH v AS (FROM versions) FROM v", "DESCRIBE latents", "EXPLAIN SELECT 1"])
+def test_sql_takes_whatever_looks(run: Path, query: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sql(run, query, json=True)
+    assert printed(capsys)
+
+
+def test_the_help_of_sql_tells_every_column() -> None:
+    assert all(name in (sql.__doc__ or "") for name in (*_VERSIONS_SCHEMA.names, *ARROW_SCHEMA.names))
+
+
 def test_sql_prints_every_type_as_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     query = """SELECT sum(rows) AS total, 1.5::DECIMAL(4, 2) AS price, 'a'::BLOB AS bytes, INTERVAL 1 HOUR AS span,
         DATE '2026-01-02' AS day, {'n': 2::HUGEINT} AS nested, NULL AS nothing, metrics->>'$.update_rejected' AS rejected
@@ -88,12 +100,18 @@ def test_sql_prints_every_type_as_json(run: Path, capsys: pytest.CaptureFixture[
         (diff, (0, 1), r"the rows of 1 were not kept .*kept nearby: \[0, 2\]"),
         (diff, (-1, 2), "version: -1 is not in"),
         (sql, ("SELECT * FROM nowhere",), "query: .*nowhere.*; the views are latents and versions"),
-        (sql, ("",), "gives no rows; ask with SELECT"),
+        (sql, ("",), "is not one SELECT; ask with one"),
+        (sql, ("COPY (SELECT 1) TO 'out.csv'",), "is not one SELECT; ask with one"),
+        (sql, ("CREATE TABLE mine (n INT)",), "is not one SELECT; ask with one"),
+        (sql, ("SELECT 1; SELECT 2",), "is not one SELECT; ask with one"),
+        (sql, ("SELECT * FROM read_csv('/etc/passwd')",), "query: .*Cannot access file"),
+        (sql, ("EXPLAIN ANALYZE COPY (SELECT 1) TO 'out.csv'",), "query: .*Cannot access file"),
+        (log, (-1,), "--last: -1 is too small; give 0 or more"),
     ],
 )
 def test_a_wrong_request_is_one_line(run: Path, command: Callable[..., None], arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(UserError, match=message) as refused:
-        command(run, *arguments)
+        command(run, last=arguments[0]) if command is log else command(run, *arguments)
     assert "\n" not in str(refused.value)
 
 
