@@ -159,17 +159,6 @@ def test_settling_goes_on_until_there_have_been_so_many_updates() -> None:
     assert learner.updates == 60
 
 
-def test_sampled_candidates_are_weighed_by_how_they_were_drawn() -> None:
-    """The sampled loss estimates the softmax over all candidates."""
-    rng = np.random.default_rng(0)
-    scores, size = rng.normal(size=40), 20_000
-    full = float(np.log(np.exp(scores).sum()) - scores[0])
-    others = len(scores) - 1
-    drawn = scores[1 + rng.integers(0, others, size)]
-    estimate = float(np.log(np.exp(scores[0]) + np.exp(drawn - np.log(size / others)).sum()) - scores[0])
-    assert estimate == pytest.approx(full, abs=0.02)
-
-
 def test_a_slide_is_gone_through_once_or_until_there_are_steps_enough() -> None:
     settings = HeadSettings(new_per_step=64, least_steps=2)
     assert [settings.steps(examples) for examples in (1, 64, 129, 1_024)] == [2, 2, 3, 16]
