@@ -17,6 +17,8 @@ def open_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f"--device: {name} is no device; use cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device: {name} is not supported; use cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device: {name} is not there; use cpu, or install a torch that sees the GPU")
     if device.type == "cuda":

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from dynmm_core.adapt.trainers import new_learners
+from dynmm_core.errors import UserError
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
+from dynmm_core.model.devices import open_device
 from dynmm_core.model.examples import Examples
 from dynmm_core.model.features import ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
 from dynmm_core.model.losses import NegativeSampler
@@ -196,3 +198,9 @@ def test_a_smaller_joint_space_keeps_the_leading_directions() -> None:
     kept = aligner.align_items(vectors)
     assert kept.shape == (50, 2)
     assert torch.allclose(kept.norm(), (vectors - vectors.mean(0)).norm(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["meta", "mps", "tpu"])
+def test_a_device_that_is_neither_cpu_nor_cuda_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"--device: {name} is .*; use cpu or cuda"):
+        open_device(name)
