@@ -54,4 +54,5 @@ def refuse_idle(kafka: KafkaOptions, faulty: FaultOptions, faults: bool) -> None
         for name in names:
             value = getattr(options, name)
             if not effective and value != getattr(type(options), name):
-                raise UserError(f"--{name.replace('_', '-')}: {value} goes with {partner}; give both, or neither")
+                told = ", ".join(value) if isinstance(value, tuple) else value
+                raise UserError(f"--{name.replace('_', '-')}: {told} goes with {partner}; give both, or neither")

@@ -60,7 +60,9 @@ def read_rates(path: Path) -> FaultRates:
     try:
         document = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"--faults: {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise UserError(
+            f"--faults: {path}: {getattr(error, 'strerror', None) or error}; name a TOML file with a table [faults]"
+        ) from error
     if list(document) != ["faults"] or not isinstance(document["faults"], dict):
         raise UserError(f"--faults: {path}: has {', '.join(document) or 'nothing'}; it must be one table, [faults]")
     try:

@@ -184,6 +184,8 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["--inject", "nowhere", "--events", "5"], "--events: is for a simulated stream"),
         (["--inject", "nowhere", "--features"], "--features: is for a simulated stream"),
         (["--inject", "nowhere"], "nowhere"),
+        (["--faults", "nowhere.toml"], "--faults: nowhere.toml: No such file or directory; name a TOML file"),
+        (["--property", "a=b"], "--property: a=b goes with --to-kafka BROKERS; give both, or neither"),
         (["--slide", "7m"], "--slide: 7m goes with --faults FILE; give both, or neither"),
         (["--to-kafka", "localhost:1", "--max-skew", "off"], "--max-skew: off goes with --faults FILE"),
         (["--speed", "60"], "--speed: 60 goes with --to-kafka BROKERS; give both, or neither"),
