@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from dynmm_core.adapt.settings import DEFAULT_MODELS, MODELS, ModelName
 from dynmm_core.errors import UserError
@@ -39,13 +48,15 @@ def _whole_panes(duration_ms: int) -> int:
 
 
 def _model_names(value: Any) -> tuple[str, ...]:
-    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else list(value)
     # The order of columns and rows is the project's, so that the same choice gives the same files.
-    return choose(names, MODELS, "model")
+    return choose(value, MODELS, "model")
 
 
-def _cap(value: Any) -> Any:
-    return None if value == "off" else value
+def _cap(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return None if value == "off" else number(value)
+    except ValidationError as error:
+        raise ValueError(f"{value!r}: {error.errors()[0]['msg']}, or off") from error
 
 
 PaneMultipleMs = Annotated[DurationMs, AfterValidator(_whole_panes)]
@@ -78,7 +89,7 @@ class ReplayOptions(BaseModel):
     threads: int = Field(default=2, ge=1, le=1_024)
     adapter_lr: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     summaries: bool = True
-    max_train_events: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_cap)] = None
+    max_train_events: Annotated[Annotated[int, Field(ge=1)] | None, WrapValidator(_cap)] = None
     detectors: Annotated[tuple[DetectorName, ...], BeforeValidator(parse_detectors)] = DETECTORS
     online: OnlineOptions = OnlineOptions()
 
@@ -218,7 +229,7 @@ def _told(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         names = OnlineOptions.model_fields if problem["loc"][0] == "online" else _option_names()
         return f"is no option of replay; choose from {', '.join(sorted(names))}"
-    message = str(problem["msg"]).removeprefix("Value error, ") + (", or off" if problem["loc"][0] == "max_train_events" else "")
+    message = str(problem["msg"]).removeprefix("Value error, ")
     shown = repr(problem["input"])
     return message if shown in message or problem["type"] == "value_error" else f"{shown}: {message}"
 

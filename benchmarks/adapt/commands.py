@@ -72,7 +72,7 @@ def bench_adapt(
         if value < bound:
             raise UserError(f"{name}: {value} is too small; give {bound} or more")
     try:
-        chosen = choose([name.strip() for name in models.split(",")], MODELS, "model")
+        chosen = choose(models, MODELS, "model")
     except ValueError as error:
         raise UserError(f"--models: {error}") from error
     torch.set_num_threads(1)

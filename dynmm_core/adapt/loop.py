@@ -193,13 +193,6 @@ class AdaptLoop:
             s_item=self._summaries(),
             active=torch.from_numpy(self.activity.active).to(self.base.device),
             positives=torch.from_numpy(slide.item_idx[known]),
-            negatives=NegativeSampler(negative_weights(self.activity)),
+            negatives=NegativeSampler.of_counts(self.activity.recent),
             e_txt=self.base.item_text(self.num_items),
         )
-
-
-def negative_weights(activity: FrozenActivity) -> np.ndarray:
-    """Return how likely (num_items + 1,) each item is as a negative: half uniform, half by recent events."""
-    total = activity.recent.sum()
-    uniform = np.full(len(activity.recent), 1.0 / max(len(activity.recent) - 1, 1))
-    return uniform + activity.recent / total if total > 0 else uniform

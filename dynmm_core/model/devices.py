@@ -5,6 +5,7 @@ import os
 import torch
 
 from dynmm_core.errors import UserError
+from dynmm_core.names import device_name
 
 
 def open_device(name: str) -> torch.device:
@@ -14,11 +15,9 @@ def open_device(name: str) -> torch.device:
         UserError: there is no such device here.
     """
     try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device: {name} is no device; use cpu or cuda") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"--device: {name} is not supported; use cpu or cuda")
+        device = torch.device(device_name(name))
+    except ValueError as error:
+        raise UserError(f"--device: {error}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device: {name} is not there; use cpu, or install a torch that sees the GPU")
     if device.type == "cuda":

@@ -35,15 +35,13 @@ class NegativeSampler:
 
     @classmethod
     def of_counts(cls, counts: np.ndarray) -> "NegativeSampler":
-        """Mix the uniform and the empirical distribution of ``counts`` (N + 1,) evenly.
+        """Mix the uniform and the empirical distribution of ``counts`` (N + 1,) evenly; counts of padding are left out.
 
         The uniform half keeps rare items from being trained as positives only; the empirical half gives the hard negatives.
         """
-        if counts[1:].sum() <= 0:
-            raise ValueError("NegativeSampler: counts are all zero; give it at least one observed item")
         weights = counts.astype(np.float64)
         weights[0] = 0.0
-        return cls(0.5 * weights / weights.sum() + 0.5 / (len(counts) - 1))
+        return cls(weights / max(weights.sum(), np.finfo(float).tiny) + 1.0 / max(len(counts) - 1, 1))
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw ``n`` items; return (items (n,), their log-probability (n,))."""

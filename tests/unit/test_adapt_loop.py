@@ -9,7 +9,7 @@ import torch
 
 from dynmm_core.adapt import slide_ranking
 from dynmm_core.adapt.histories import Histories
-from dynmm_core.adapt.loop import AdaptLoop, negative_weights
+from dynmm_core.adapt.loop import AdaptLoop
 from dynmm_core.adapt.loop_settings import LoopSettings
 from dynmm_core.adapt.published import publish
 from dynmm_core.adapt.slide_events import SlideEvents
@@ -237,10 +237,11 @@ def test_version_history_shows_a_slide_once_its_version_is_published() -> None:
 
 
 def test_negatives_are_drawn_half_evenly_and_half_by_recent_events() -> None:
-    activity = loop_over(stream()).activity
-    expected = 0.5 / BASE_ITEMS + 0.5 * activity.recent / activity.recent.sum()
-    weights = negative_weights(activity)[1:]
-    assert weights / weights.sum() == pytest.approx(expected[1:], rel=1e-5)
+    loop, slide = loop_over(stream()), next(slides(stream(), CUT))
+    expected = 0.5 / BASE_ITEMS + 0.5 * loop.activity.recent / loop.activity.recent.sum()
+    drawn, log_q = loop._examples(slide, loop._requests(slide)).negatives.draw(10_000, torch_generator(0, 0, "test"))
+    assert log_q.exp().numpy() == pytest.approx(expected[drawn.numpy()], rel=1e-5)
+    assert set(drawn.tolist()) == set(range(1, BASE_ITEMS + 1))
     assert expected[1:].max() > 2 * expected[1:].min()
 
 

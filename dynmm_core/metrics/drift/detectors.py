@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal, Protocol, get_args
 
-from dynmm_core.names import choose
+from dynmm_core.names import choose, listed
 
 DetectorName = Literal["adwin", "page_hinkley", "kswin"]
 DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
@@ -100,7 +100,7 @@ def parse_detectors(value: object) -> tuple[DetectorName, ...]:
     Raises:
         ValueError: a name is unknown or stands twice, or there is none.
     """
-    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+    names = listed(value) if isinstance(value, str) else value
     if not isinstance(names, list | tuple):
         raise ValueError(f"{value!r} is no list of detectors; choose from {', '.join(DETECTORS)}, or {OFF}")
     if names == [OFF] or names == ():
