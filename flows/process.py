@@ -6,11 +6,11 @@ source, the one place where the engine can be stopped cleanly, aborts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from dynmm_core.memory import peak_rss_mb
 from flows.accounts import Accounting, Ledger, LedgerPart
 
 Value = TypeVar("Value")
@@ -151,13 +151,3 @@ class FlowResult(BaseModel):
     seconds: float
     peak_rss_mb: float | None
     processes: tuple[ProcessShare, ...] = ()
-
-
-def peak_rss_mb() -> float | None:
-    """The largest resident memory of this process so far, in MB of 2^20 bytes; None where the system tells none."""
-    # Not getrusage: a child's figure there starts at its parent's.
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return None
-    lines = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(lines[0].split()[1]) / 1024 if lines else None

@@ -1,16 +1,13 @@
 """The replay's one call into the dataflows."""
 
-import resource
-import sys
-from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dynmm_core.adapt.settings import AdaptSettings
 from dynmm_core.errors import UserError
+from dynmm_core.memory import own_peak_mb, reset_peak
 from flows.config import FlowConfig
-from flows.process import peak_rss_mb
 from flows.run import run_embedded
 from replay.config import one_line
 from replay.run_folder import RunFolder
@@ -40,6 +37,7 @@ class Workers(BaseModel):
 
 def stream(run: RunFolder, data: Path, bundle: Path, workers: Workers) -> float:
     """Drive the run's log through the dataflows into its store; return the peak memory of all processes in MiB."""
+    # What this process held before, such as a training's tensors, is no cost of the replay.
     reset_peak()
     result = run_embedded(flow_config(run, data, bundle, workers), workers.processes)
     # One process's figure contains the flow's; a cluster's workers come on top of this process.
@@ -66,19 +64,3 @@ def flow_config(run: RunFolder, data: Path, bundle: Path, workers: Workers) -> F
         batch_size=workers.batch_size,
         progress=True,
     )
-
-
-def reset_peak() -> None:
-    """Count this process's peak memory from here on, where the system can."""
-    # What this process held before, such as a training's tensors, is no cost of the replay.
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def own_peak_mb() -> float:
-    """The largest resident memory of this process in MiB."""
-    known = peak_rss_mb()
-    if known is not None:
-        return known
-    # Kilobytes on every system but macOS, which counts bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
+from dynmm_core.memory import own_peak_mb, reset_peak
 from dynmm_core.store.latents import LatentStore
 from flows.config import FlowConfig
 from flows.live.config import LiveConfig, StreamSettings
@@ -23,7 +24,7 @@ from replay.feed import Ends, Feed, FeedTask
 from replay.files import write_atomically
 from replay.following import following
 from replay.run_folder import ACCOUNTING_FILE, RunFolder
-from replay.streaming import Workers, flow_config, own_peak_mb, reset_peak
+from replay.streaming import Workers, flow_config
 from replay.topics import ReplayTopics
 from replay.wire import Wire
 

@@ -60,7 +60,7 @@ def bench_adapt(
     from benchmarks.adapt.run import WARMING_SLIDES, measure
     from benchmarks.origin import commit
     from dynmm_core.console import print_json, progress
-    from dynmm_core.model.devices import open_device
+    from dynmm_core.model.devices import make_repeatable, open_device
     from dynmm_core.names import choose
 
     if device not in SIZES:
@@ -75,8 +75,7 @@ def bench_adapt(
         chosen = choose(models, MODELS, "model")
     except ValueError as error:
         raise UserError(f"--models: {error}") from error
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    make_repeatable(1)
     missing = device == "cuda" and not torch.cuda.is_available()
     where = torch.device("cpu") if missing else open_device(device)
     shapes = [] if missing else [StreamShape(size, users, events, slides + WARMING_SLIDES) for size in sorted(items)]

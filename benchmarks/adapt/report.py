@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.adapt.run import STAGES, Measured
-from benchmarks.stream.report import Check
+from benchmarks.adapt.run import PARTS, STAGES, Measured
+from benchmarks.check import Check
 from dynmm_core.console import print_table
 from replay.config import environment
 
@@ -18,7 +18,6 @@ FLAT = 1.5  # the most that refreshing an active item may cost in the largest ca
 UNMEASURED = "unmeasured"
 _FLOORED = {"update": "update of a slide", "refresh": "refresh of a slide", "commit": "commit of a slide",
             "whole": "refresh of every item"}  # fmt: skip
-_MEMORY = {"copy, GB per second": "copy_gb_per_second", "peak memory, MiB": "peak_mb"}
 Document = dict[str, Any]
 
 
@@ -71,7 +70,8 @@ def print_document(document: Document) -> None:
     floors = [
         [_FLOORED[name], *(_floor_cell(size["floors"][name]) for size in sizes)] for name in _FLOORED
     ]  # fmt: skip
-    floors += [[name, *(f"{size[key]:,.1f}" for size in sizes)] for name, key in _MEMORY.items()]
+    floors.append(["copy, GB per second", *(f"{size['copy_gb_per_second']:,.1f}" for size in sizes)])
+    floors += [[f"most memory, {part}, MiB", *(f"{size['peak_mb'][part]:,.1f}" for size in sizes)] for part in PARTS]
     print_table(["milliseconds (times the floor)", *(f"{size['items']:,}" for size in sizes)], floors)
     print(f"on a GPU: {document['cuda']}")
     verdict = {True: "yes", False: "NO", None: "not measured"}
@@ -87,7 +87,8 @@ def _size(one: Measured) -> Document:
         "items": one.case.shape.items, "users": one.case.shape.users, "events": one.events, "active": one.active,
         "rows": one.rows, "seconds": {stage: round(value, 5) for stage, value in one.seconds.items()},
         "slide_seconds": round(one.slide_seconds, 5), "floors": {name: _floor(one, name) for name in _FLOORED},
-        "copy_gb_per_second": round(one.bytes_per_second / 1e9, 1), "peak_mb": round(one.peak_mb, 1), "digest": one.digest,
+        "copy_gb_per_second": round(one.bytes_per_second / 1e9, 1), "digest": one.digest,
+        "peak_mb": {part: round(peak, 1) for part, peak in one.peak_mb.items()},
     }  # fmt: skip
 
 

@@ -16,10 +16,11 @@ from benchmarks.adapt.job import Case, Committer, new_loop
 from dynmm_core.adapt.laps import Stage
 from dynmm_core.adapt.loop import AdaptLoop
 from dynmm_core.adapt.published import refreshed
+from dynmm_core.memory import own_peak_mb, reset_peak
 from dynmm_core.model.features import ITEM_SUMMARY_DIM
-from replay.streaming import own_peak_mb
 
-WARMING_SLIDES = 2
+WARMING_SLIDES, WHOLE_REFRESHES = 2, 5
+PARTS = ("loading", "slides", "refresh of every item")
 _MB = 1 << 20
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -29,8 +30,8 @@ class Measured:
     """Medians over the slides of one size.
 
     seconds, slide_seconds: by stage, per thousand events and per slide; active: items refreshed; rows: of a commit;
-    whole_seconds: of one refresh of every item; bytes_per_second: of a copy; floors: bytes that a slide must move, by stage,
-    "whole" of that refresh; peak_mb: of the GPU's memory, or of the process so far;
+    whole_seconds: of a refresh of every item; bytes_per_second: of a copy; floors: bytes that a slide must move, by stage,
+    "whole" of that refresh; peak_mb: the most memory in each of PARTS, of the GPU or of the process;
     digest: of result rows and learned weights, equal where nothing but speed has changed.
     """
 
@@ -43,16 +44,16 @@ class Measured:
     whole_seconds: float
     bytes_per_second: float
     floors: dict[str, float]
-    peak_mb: float
+    peak_mb: dict[str, float]
     digest: str
 
 
 def measure(case: Case, seed: int, tick: Callable[[], None]) -> Measured:
     """Step through the slides of ``case`` and take the time of every stage; ``tick`` is called after each slide."""
-    if case.device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(case.device)
+    _reset_peak(case.device)
     loop, every = new_loop(case, seed)
+    peak = {"loading": _peak_mb(case.device)}
+    _reset_peak(case.device)
     clock = StageClock(case.device)
     digest, found = hashlib.sha256(), []
     with tempfile.TemporaryDirectory() as folder:
@@ -67,26 +68,40 @@ def measure(case: Case, seed: int, tick: Callable[[], None]) -> Measured:
             tick()
     for name, content in sorted(loop.learners.to_bytes().items()):
         digest.update(name.encode() + content)
+    peak["slides"] = _peak_mb(case.device)
     counted = found[WARMING_SLIDES:]
     seconds = {stage: median(1e3 * times.get(stage, 0.0) / events for times, events, *_ in counted) for stage in STAGES}
     sizes = [median(column) for column in list(zip(*counted, strict=True))[1:]]
     floors = {**floor_bytes(loop, *sizes), "whole": floor_bytes(loop, 0, loop.num_items + 1, 0)["refresh"]}
+    _reset_peak(case.device)
+    whole = _whole_refresh(loop, clock)
+    peak["refresh of every item"] = _peak_mb(case.device)
     return Measured(
-        case, seconds, median(sum(times.values()) for times, *_ in counted), *sizes, _whole_refresh(loop, clock),
-        copy_bandwidth(case.device), floors, _peak_mb(case.device), digest.hexdigest(),
+        case, seconds, median(sum(times.values()) for times, *_ in counted), *sizes, whole, copy_bandwidth(case.device), floors,
+        peak, digest.hexdigest(),
     )  # fmt: skip
 
 
 def _whole_refresh(loop: AdaptLoop, clock: StageClock) -> float:
-    """Seconds of a refresh of every item, behind one that nobody times."""
+    """Seconds of a refresh of every item, a median behind one that nobody times."""
     e_cf, z_base = loop.base.item_tables(loop.num_items)
     rows = torch.arange(len(z_base), device=loop.base.device)
     summaries = torch.zeros(len(rows), ITEM_SUMMARY_DIM, device=loop.base.device)
-    for _ in range(2):
+    seconds = []
+    for _ in range(1 + WHOLE_REFRESHES):
         clock.start()
         refreshed(loop.learners.adapter.serving, z_base, e_cf, rows, summaries)
         clock.lap("refresh")
-    return clock.seconds["refresh"]
+        seconds.append(clock.seconds["refresh"])
+    return median(seconds[1:])
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        reset_peak()
 
 
 def _peak_mb(device: torch.device) -> float:

@@ -3,33 +3,15 @@
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.check import Check
 from benchmarks.stream.run import Measured
 from dynmm_core.console import print_table
 from replay.config import environment
 
 Rows = dict[tuple[str, str], dict[str, Any]]
 _MOST_MB = 512.0
-
-
-@dataclass(frozen=True)
-class Check:
-    """Something required: ``value`` must be at least ``bound``, or at most where ``most``; None: it was not measured."""
-
-    name: str
-    value: float | None
-    bound: float
-    most: bool = False
-    stretch: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """The check with its verdict."""
-        passed = None if self.value is None else self.value <= self.bound if self.most else self.value >= self.bound
-        limit = "most" if self.most else "least"
-        value = None if self.value is None else round(self.value, 3)
-        return {"check": self.name, "value": value, limit: self.bound, "passed": passed, "stretch": self.stretch}
 
 
 def checks(rows: Rows) -> list[Check]:

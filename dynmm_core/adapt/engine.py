@@ -30,7 +30,7 @@ from dynmm_core.errors import UserError
 from dynmm_core.evidence.panes import PaneCounts
 from dynmm_core.metrics.drift.watch import Alarm
 from dynmm_core.model.bundle import Bundle, CutState
-from dynmm_core.model.devices import open_device
+from dynmm_core.model.devices import make_repeatable, open_device
 from dynmm_core.model.online import OnlineSettings
 from dynmm_core.store.latents import LatentStore
 from dynmm_core.store.state import StateFiles
@@ -73,8 +73,7 @@ class AdaptEngine:
         costly = check_costly(bundle, settings.models)
         if settings.journal and costly:
             raise UserError(f"models: {', '.join(costly)} learn in replays alone; leave them out of a live run")
-        torch.set_num_threads(settings.threads)
-        torch.use_deterministic_algorithms(True)
+        make_repeatable(settings.threads)
         cut = bundle.cut_state()
         self._items, self._users = IdMap(cut.item_ids), IdMap(cut.user_ids)
         # The first slide's start is the moment at which the bundle's counters are frozen for it.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dynmm_core.adapt.activity import FrozenActivity
-from dynmm_core.adapt.cpu_meter import ADAPTER, HEAD, REFRESH, STATES, by_model, ranking_by_model
+from dynmm_core.adapt.cpu_meter import ADAPTER, REFRESH, STATES, by_model, ranking_by_model
 from dynmm_core.adapt.day_old import AgedVersions
 from dynmm_core.adapt.fold_in import FoldedItems
 from dynmm_core.adapt.histories import Histories, HistoryView
@@ -22,6 +22,7 @@ from dynmm_core.adapt.strata import WindowRow, masks
 from dynmm_core.adapt.stream_state import StreamState
 from dynmm_core.adapt.trainers import Learners
 from dynmm_core.model.base import FrozenBase
+from dynmm_core.model.devices import send
 from dynmm_core.model.examples import Examples
 from dynmm_core.model.features import user_summary
 from dynmm_core.model.head_trainer import HeadExamples
@@ -85,10 +86,8 @@ class AdaptLoop:
         self.lap("ranking")
         ranked = ranking_by_model(meter.take(), models)
         with meter.on(ADAPTER):
-            accepted = self.learners.adapter.learn(self._examples(slide, requests), slide.slide_end_ms)
-        if examples is not None:
-            with meter.on(HEAD):
-                accepted = self.learners.head.learn(examples, slide.slide_end_ms) and accepted
+            of_adapter = self._examples(slide, requests)
+        accepted = self.learners.learn(of_adapter, examples, slide.slide_end_ms, meter)
         self.lap("update")
         with meter.on(REFRESH):
             self.absorb(slide)
@@ -166,7 +165,10 @@ class AdaptLoop:
         summary = user_summary(view.length, view.gap_ms, view.session_position)
         if not self.settings.summaries:
             summary = np.zeros_like(summary)
-        return torch.from_numpy(summary).to(self.base.device)
+        return self._sent(summary)
+
+    def _sent(self, array: np.ndarray) -> Tensor:
+        return send(torch.from_numpy(array), self.base.device)
 
     def _strata(self, slide: SlideEvents) -> dict[str, np.ndarray]:
         live = self.state.histories.view(slide.user_idx, slide.item_idx, slide.event_time_ms, within=True)
@@ -176,13 +178,13 @@ class AdaptLoop:
 
     def _summaries(self) -> PatchedRows:
         """s_new of every item known at the end of the slide before, zero where not active."""
-        rows, values = (torch.from_numpy(one).to(self.base.device) for one in (self.activity.rows, self.activity.summaries))
+        rows, values = (self._sent(one) for one in (self.activity.rows, self.activity.summaries))
         return PatchedRows(self.num_items + 1, rows, values)
 
     def _examples(self, slide: SlideEvents, requests: list[RequestRun]) -> Examples:
         """Pair each event of a known item with the features frozen at the end of the slide before."""
         known = slide.item_idx <= self.num_items
-        keep = torch.from_numpy(np.flatnonzero(known)).to(self.base.device)
+        keep = self._sent(np.flatnonzero(known))
         e_cf, z_base = self.folded_items.tables(self.num_items)
         return Examples(
             h_base=torch.cat([r.h_base for r in requests])[keep],
@@ -191,7 +193,7 @@ class AdaptLoop:
             z_base=z_base,
             e_cf=e_cf,
             s_item=self._summaries(),
-            active=torch.from_numpy(self.activity.active).to(self.base.device),
+            active=self._sent(self.activity.active),
             positives=torch.from_numpy(slide.item_idx[known]),
             negatives=NegativeSampler.of_counts(self.activity.recent),
             e_txt=self.base.item_text(self.num_items),

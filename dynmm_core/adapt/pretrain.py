@@ -23,7 +23,7 @@ from dynmm_core.metrics.ranking import METRICS, expected_metrics
 from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.bundle import BackboneShape, Bundle, Choices, CutState, new_backbone, save_bundle
-from dynmm_core.model.devices import open_device
+from dynmm_core.model.devices import make_repeatable, open_device
 from dynmm_core.model.features import SESSION_GAP_MS
 from dynmm_core.model.pretraining import BackboneTrainer, Sequences, TrainingSettings
 from dynmm_core.model.ranking import rank_targets
@@ -102,8 +102,7 @@ def pretrain(log: PreparedLog, out: Path, settings: PretrainSettings) -> Bundle:
             f"rows: {log.name} has {log.cut_row} events before the cut; pre-training needs at least {MIN_EVENTS}:"
             " prepare a longer log"
         )
-    torch.set_num_threads(settings.threads)
-    torch.use_deterministic_algorithms(True)
+    make_repeatable(settings.threads)
     device = open_device(settings.device)
     profile = PROFILES[settings.profile]
     cut, context = read_cut(log, settings.context)
@@ -246,9 +245,8 @@ class _Validation:
         self._targets = events[1][self._rows]
 
     def __call__(self, model: SASRec) -> float:
-        device = model.item_embedding.weight.device
         model.eval()
-        states = encode_histories(model, torch.from_numpy(self._recent).to(device), torch.from_numpy(self._length).to(device))
+        states = encode_histories(model, torch.from_numpy(self._recent), torch.from_numpy(self._length))
         items = model.item_embedding.weight.detach()
         ranks = rank_targets(states, items, self._targets, self._consumed_rows, self._consumed_items)
         return float(expected_metrics(*ranks)[:, METRICS.index("ndcg@10")].mean())

@@ -15,6 +15,7 @@ from dynmm_core.adapt.trainers import Learners
 from dynmm_core.baselines.contract import Ranker
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.base import FrozenBase
+from dynmm_core.model.devices import send
 from dynmm_core.model.patched import PatchedRows
 
 ROWS_PER_BLOCK = 65_536  # of the refresh
@@ -74,23 +75,16 @@ def publish(
     Args:
         items: (e_cf, z_base) that Eq. 1 starts from, by item, new ones folded in; nobody writes into them any more.
     """
-    serving = learners.adapter.serving
-    num_items = len(activity.events) - 1
-    rankers, sessions = state.freeze_models(activity.as_of_ms, num_items), state.frozen_sessions(activity.as_of_ms, num_items)
+    serving, num_items, at_ms = learners.adapter.serving, len(activity.events) - 1, activity.as_of_ms
+    rankers, sessions = state.freeze_models(at_ms, num_items), state.frozen_sessions(at_ms, num_items)
+    pairs, following = state.pairs.frozen(at_ms), state.following.frozen(at_ms)
+    context, openings = state.context.frozen(at_ms), state.openings.frozen(at_ms)
     lap("features")
     e_cf, folded = items
-    rows, s_item = (torch.from_numpy(one).to(base.device) for one in (activity.rows, activity.summaries))
+    rows, s_item = (send(torch.from_numpy(one), base.device) for one in (activity.rows, activity.summaries))
     z = PatchedRows(folded, rows, refreshed(serving, folded, e_cf, rows, s_item))
     _, z_base = base.item_tables(num_items)
     adapter = copy.deepcopy(serving)
-    score = ServingScore(
-        activity.counts,
-        state.pairs.frozen(activity.as_of_ms),
-        state.following.frozen(activity.as_of_ms),
-        state.context.frozen(activity.as_of_ms),
-        state.openings.frozen(activity.as_of_ms),
-        sessions,
-        z,
-        copy.deepcopy(learners.head.serving),
-    )
-    return Published(activity.as_of_ms + publish_delay_ms, activity, z, z_base, adapter, score, rankers, newest_event_ms)
+    head = copy.deepcopy(learners.head.serving)
+    score = ServingScore(activity.counts, pairs, following, context, openings, sessions, z, head)
+    return Published(at_ms + publish_delay_ms, activity, z, z_base, adapter, score, rankers, newest_event_ms)

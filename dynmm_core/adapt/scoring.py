@@ -22,6 +22,7 @@ from dynmm_core.evidence.candidate_features import (
 from dynmm_core.evidence.candidates import Candidates, NeighbourLists, gather_candidates, neighbour_lists, trend_list
 from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening
 from dynmm_core.evidence.pair_counts import PairCounts
+from dynmm_core.model.devices import fetch, send
 from dynmm_core.model.head import OnlineHead
 from dynmm_core.model.head_trainer import HeadExamples
 from dynmm_core.model.patched import PatchedRows
@@ -105,10 +106,11 @@ class ServingScore:
         consumed = _Consumed(requests)
         examples = [HeadExamples.none(self.head.weight.shape[0], state.shape[1], NEGATIVES, h.device)]
         for rows, alike, best in zip(blocks, sessions, named, strict=True):
-            block = self._features(requests, rows, lists, alike, best, table, h[rows])
-            scores = self.head.ranking(block.features, state[rows], torch.from_numpy(block.row).to(h.device)).cpu().numpy()
+            at = send(torch.from_numpy(rows), h.device)
+            block = self._features(requests, rows, lists, alike, best, table, h[at])
+            scores = self.head.ranking(block.features, state[at], send(torch.from_numpy(block.row), h.device)).cpu().numpy()
             better[rows], ties[rows] = block.ranks(scores, requests.targets[rows], consumed)
-            examples.append(block.examples(requests.targets[rows], chosen[rows], state[rows], random))
+            examples.append(block.examples(requests.targets[rows], chosen[rows], state[at], random))
         return Ranked(better, ties, HeadExamples.joined(examples))
 
     def _features(
@@ -117,8 +119,8 @@ class ServingScore:
     ) -> "_Block":  # fmt: skip
         recents = requests.recents.take(rows)
         rule_columns = len(self.pairs.scales.rule_ms)
-        products = table.products(h)
-        own = np.c_[self._nearest(products), best]
+        products, nearest = self._near(table.products(h))
+        own = np.c_[nearest, best]
         candidates = gather_candidates(recents, lists, self.trends, own, rule_columns)
         row, items = candidates.row, candidates.items
         places = table.places(items)
@@ -132,19 +134,19 @@ class ServingScore:
                 table.context(rows[row], places),
             ]
         )
-        return _Block(rows, candidates.starts, row, items, torch.from_numpy(features).to(h.device))
+        return _Block(rows, candidates.starts, row, items, send(torch.from_numpy(features), h.device))
 
-    def _nearest(self, products: Tensor) -> np.ndarray:
+    def _near(self, products: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``products`` (n, items) of requests and items on the host, and the nearest items (n, k) of the pool."""
         pool = self.pool
-        if not len(pool):
-            return np.zeros((len(products), 0), np.int64)
-        near = products[:, 1 : 1 + len(pool)].topk(min(NEAREST, len(pool)), dim=1).indices.cpu().numpy()
-        return np.asarray(pool[near])
+        near = products[:, 1 : 1 + len(pool)].topk(min(NEAREST, len(pool)), dim=1).indices
+        found = fetch({"products": products, "near": near})
+        return found["products"].numpy(), pool[found["near"].numpy()]
 
 
-def _latent_features(products: Tensor, candidates: Candidates, places: np.ndarray) -> np.ndarray:
+def _latent_features(products: np.ndarray, candidates: Candidates, places: np.ndarray) -> np.ndarray:
     """Return (LATENT_FEATURES, m) float32: h·z of the candidates at these ``places``, and how far below the request's best."""
-    latent = products[torch.from_numpy(candidates.row), torch.from_numpy(places)].cpu().numpy()
+    latent = products[candidates.row, places]
     some = np.flatnonzero(np.diff(candidates.starts))
     best = np.zeros(len(products), np.float32)
     best[some] = np.maximum.reduceat(latent, candidates.starts[some]) if len(some) else 0.0
@@ -237,10 +239,10 @@ class _Block:
         others, first = others[rows], self.starts[rows]
         drawn = first[:, None] + (random.random((len(rows), NEGATIVES)) * others[:, None]).astype(np.int64)
         drawn += drawn >= positive[:, None]
-        at = torch.from_numpy(rows)
+        at = send(torch.from_numpy(np.c_[positive, drawn]), state.device)
         # Drawn with replacement and evenly: each stands for its share of the others.
         log_q = np.log(NEGATIVES / others)[:, None] * np.r_[0.0, np.ones(NEGATIVES)]
         return HeadExamples(
-            self.features[:, torch.from_numpy(np.c_[positive, drawn])].half().permute(1, 2, 0).contiguous(), state[at].clone(),
-            torch.from_numpy(log_q.astype(np.float32)).to(state.device),
+            self.features[:, at].half().permute(1, 2, 0).contiguous(), state[send(torch.from_numpy(rows), state.device)],
+            send(torch.from_numpy(log_q.astype(np.float32)), state.device),
         )  # fmt: skip

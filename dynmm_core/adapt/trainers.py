@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynmm_core.adapt.cpu_meter import ADAPTER, HEAD, CpuMeter
 from dynmm_core.adapt.scoring import feature_count
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.base import FrozenBase
+from dynmm_core.model.examples import Examples
 from dynmm_core.model.features import DECAYS, HORIZONS_MS, ITEM_SUMMARY_DIM, USER_SUMMARY_DIM
+from dynmm_core.model.guard import wait
 from dynmm_core.model.head import REQUEST_STATE_DIM, OnlineHead
-from dynmm_core.model.head_trainer import HeadSettings, HeadTrainer
+from dynmm_core.model.head_trainer import HeadExamples, HeadSettings, HeadTrainer
 from dynmm_core.model.online import OnlineSettings
 from dynmm_core.model.trainer import AdapterTrainer
 from dynmm_core.randomness import torch_generator
@@ -26,6 +29,22 @@ class Learners:
 
     adapter: AdapterTrainer
     head: HeadTrainer
+
+    def learn(self, examples: Examples, of_head: HeadExamples | None, slide_end_ms: int, meter: CpuMeter) -> bool:
+        """Learn from one slide, the head where it has examples; return whether every update was accepted.
+
+        The device is waited for once, when both have nothing more to ask of it.
+        """
+        with meter.on(ADAPTER):
+            attempts = {ADAPTER: self.adapter.attempt(examples, slide_end_ms)}
+        if of_head is not None:
+            with meter.on(HEAD):
+                attempts[HEAD] = self.head.attempt(of_head, slide_end_ms)
+        accepted = True
+        for (part, attempt), told in zip(attempts.items(), wait(list(attempts.values())), strict=True):
+            with meter.on(part):
+                accepted = attempt.conclude(told) and accepted
+        return accepted
 
     def to_bytes(self) -> dict[str, bytes]:
         """Return the complete state of both."""

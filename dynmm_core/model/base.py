@@ -64,6 +64,6 @@ class FrozenBase:
 
     def user_states(self, recent: np.ndarray, recent_length: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return (r_u (n, hidden_dim), h_base (n, latent_dim)) of histories ``recent`` (n, max_length)."""
-        histories = torch.from_numpy(np.ascontiguousarray(recent)).to(self.device)
-        r_u = encode_histories(self.backbone, histories, torch.from_numpy(recent_length).to(self.device))
+        histories = torch.from_numpy(np.ascontiguousarray(recent))
+        r_u = encode_histories(self.backbone, histories, torch.from_numpy(recent_length))
         return r_u, self.aligner.align_users(r_u)

@@ -5,6 +5,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from dynmm_core.model.devices import fetch
+
 
 def diagonal_fisher(losses: Tensor, module: nn.Module) -> dict[str, Tensor]:
     """Return, by weight, the mean of the squared gradients of ``losses`` (n,), one gradient per event.
@@ -42,7 +44,7 @@ class ElasticWeights:
     def to_bytes(self) -> bytes:
         """Return Fisher and anchor."""
         named = {f"fisher.{name}": tensor for name, tensor in self.fisher.items()}
-        return save_tensors({**named, **{f"anchor.{name}": tensor for name, tensor in self.anchor.items()}})
+        return save_tensors(fetch({**named, **{f"anchor.{name}": tensor for name, tensor in self.anchor.items()}}))
 
     def from_bytes(self, state: bytes) -> None:
         """Restore what :meth:`to_bytes` returned."""

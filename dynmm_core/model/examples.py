@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dynmm_core.model.adapter import OnlineAdapter
+from dynmm_core.model.devices import send
 from dynmm_core.model.losses import NegativeSampler, bpr_rows, sampled_softmax_rows
 from dynmm_core.model.online import Ranking
 from dynmm_core.model.patched import PatchedRows
@@ -63,14 +64,15 @@ class KeptEvents:
     @classmethod
     def of(cls, examples: Examples, rows: Tensor, negatives: int, generator: torch.Generator) -> "KeptEvents":
         """Keep ``rows`` (m,) of a slide, with ``negatives`` drawn for each."""
-        drawn, log_q = (one.view(len(rows), negatives) for one in examples.negatives.draw(len(rows) * negatives, generator))
-        positives = examples.positives[rows]
         on = examples.h_base.device
+        of_draw = examples.negatives.draw(len(rows) * negatives, generator)
+        drawn, log_q = (send(one.view(len(rows), negatives), on) for one in of_draw)
+        rows, positives = send(rows, on), send(examples.positives[rows], on)
         return cls(
             examples.h_base[rows], examples.r_u[rows], examples.s_user[rows],
-            positives.to(on), examples.z_base[positives], examples.e_cf[positives], examples.s_item[positives],
+            positives, examples.z_base[positives], examples.e_cf[positives], examples.s_item[positives],
             examples.active[positives],
-            drawn.to(on), examples.s_item[drawn], examples.active[drawn], log_q.to(on),
+            drawn, examples.s_item[drawn], examples.active[drawn], log_q,
         )  # fmt: skip
 
     @classmethod
@@ -84,15 +86,16 @@ class KeptEvents:
 
     def rows(self, rows: Tensor) -> "KeptEvents":
         """Those of ``rows`` (m,)."""
+        rows = send(rows, self.positives.device)
         return KeptEvents(**{name: tensor[rows] for name, tensor in self.tensors().items()})
 
     def with_rows(self, rows: Tensor, others: "KeptEvents") -> "KeptEvents":
         """These, with ``others`` (m) in the place of ``rows`` (m,); a row behind the end is new."""
         size = max(len(self), int(rows.max()) + 1) if len(rows) else len(self)
-        changed = {}
+        changed, rows = {}, send(rows, self.positives.device)
         for name, tensor in self.tensors().items():
             more = tensor.new_zeros(size - len(self), *tensor.shape[1:])
-            changed[name] = torch.cat([tensor, more]).index_copy(0, rows.to(tensor.device), others.tensors()[name])
+            changed[name] = torch.cat([tensor, more]).index_copy(0, rows, others.tensors()[name])
         return KeptEvents(**changed)
 
 

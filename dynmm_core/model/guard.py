@@ -1,88 +1,102 @@
-"""The divergence guard: events held out of learning, and when an update of the weights is taken back."""
+"""The divergence guard: when an update of the weights is taken back.
 
-from collections import deque
+What an update left stays on its device until :func:`wait` asks for it: a device that is asked before stands idle meanwhile.
+"""
+
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, Protocol, Self, TypeVar
+from dataclasses import dataclass
+from typing import Generic
 
 import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-HELD_OUT_SHARE = 0.1
+from dynmm_core.model.held_out import HeldOut, R
+from dynmm_core.model.snapshot import Snapshot
+
 STANDARD_ERRORS = 2.0
 SANE_LOSS = 50.0  # nats; an event of more is broken, and no measure of anything
-_SLIDES = "slides"
 
 
-class Rows(Protocol):
-    """Events in columns."""
+@dataclass(frozen=True)
+class Attempt:
+    """An update that was made, and may yet be taken back.
 
-    def __len__(self) -> int: ...
-    def tensors(self) -> Mapping[str, Tensor]: ...
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self: ...
-
-
-R = TypeVar("R", bound=Rows)
-
-
-def split_held_out(events: int, most: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the rows of a slide to learn from and those to hold out: each with probability .1, ``most`` of them at most."""
-    chosen = torch.rand(events, generator=generator) < HELD_OUT_SHARE
-    held = chosen.nonzero().squeeze(1)[:most]
-    learned = torch.ones(events, dtype=torch.bool)
-    learned[held] = False
-    return learned.nonzero().squeeze(1), held
-
-
-class HeldOut(Generic[R]):
-    """The held-out events of the last slides: as few slides as hold ``least`` events together.
-
-    Args:
-        file: the name under which they are saved; make: builds the events from their columns.
+    verdict: (1 + m,) bool, on the device: whether it stands, and which of the events that it held out are sane.
+    conclude: takes the verdict on the host, keeps the update or takes it back, and returns whether it stands.
     """
 
-    def __init__(self, file: str, least: int, make: Callable[..., R]) -> None:
-        self.file, self.least = file, least
-        self._make = make
-        self._parts: deque[tuple[int, R]] = deque()
+    verdict: Tensor
+    conclude: Callable[[Tensor], bool]
 
-    def add(self, slide_end_ms: int, events: R) -> None:
-        """Take in a slide's; the oldest slides go where the others suffice."""
-        if not len(events):
-            return
-        self._parts.append((slide_end_ms, events))
-        held = sum(len(part) for _, part in self._parts)
-        while held - len(self._parts[0][1]) >= self.least:
-            held -= len(self._parts.popleft()[1])
+    @classmethod
+    def none(cls, device: torch.device) -> "Attempt":
+        """Where there was nothing to learn from."""
+        return cls(torch.zeros(0, dtype=torch.bool, device=device), lambda told: True)
 
-    def events(self) -> R | None:
-        """All of them, or None where they are too few to judge by."""
-        return self._joined() if sum(len(part) for _, part in self._parts) >= self.least else None
 
-    def to_bytes(self) -> dict[str, bytes]:
-        """Return one file, or none while nothing is held out."""
-        if not self._parts:
-            return {}
-        slides = torch.tensor([[end, len(part)] for end, part in self._parts])
-        columns = {name: column.contiguous() for name, column in self._joined().tensors().items()}
-        return {self.file: save_tensors({_SLIDES: slides, **columns})}
+def wait(attempts: Sequence[Attempt]) -> list[Tensor]:
+    """Return the verdict of each attempt on the host, all with one wait."""
+    told = torch.cat([one.verdict for one in attempts]).cpu()
+    return list(torch.split(told, [len(one.verdict) for one in attempts]))
 
-    def from_bytes(self, state: Mapping[str, bytes], device: torch.device) -> None:
-        """Restore what :meth:`to_bytes` returned, among other files."""
-        self._parts.clear()
-        if self.file not in state:
-            return
-        columns = {name: column.to(device) for name, column in load_tensors(state[self.file]).items()}
-        slides = columns.pop(_SLIDES).tolist()
-        cuts = {name: torch.split(column, [size for _, size in slides]) for name, column in columns.items()}
-        for place, (end, _) in enumerate(slides):
-            self._parts.append((end, self._make(**{name: parts[place] for name, parts in cuts.items()})))
 
-    def _joined(self) -> R:
-        parts = [part for _, part in self._parts]
-        return type(parts[0]).joined(parts)
+class Trial(Generic[R]):
+    """An update in the making: what it changes as that was before, and the events that judge it.
+
+    Args:
+        module: whose weights learn; others: what changes with them; losses: of events (n,), with the weights as they stand;
+        held_out: events of the slides before; events: held out of this one, None without a guard.
+    """
+
+    def __init__(
+        self, module: nn.Module, others: Sequence[nn.Module | torch.optim.Optimizer], losses: Callable[[R], Tensor],
+        held_out: HeldOut[R], events: R | None,
+    ) -> None:  # fmt: skip
+        self._module, self._losses, self._held_out, self._events = module, losses, held_out, events
+        self._before, self._weights = Snapshot(module, *others), weights_of(module)
+        self._sane = torch.zeros(0, dtype=torch.bool, device=next(module.parameters()).device)
+        self._judges: R | None = None
+        if events is not None and len(events) + len(held_out):
+            enough = len(events) + len(held_out) >= held_out.least
+            judges = held_out.beside(events) if enough else events
+            self._lost = losses(judges)
+            self._sane = self._lost[len(judges) - len(events) :] < SANE_LOSS
+            self._judges = judges if enough else None
+
+    def attempt(
+        self, steps: Sequence[Tensor], max_rms: float, slide_end_ms: int, remember: Callable[[], None], forget: Callable[[], None]
+    ) -> Attempt:
+        """Return the update whose steps had the losses ``steps``; no step leaves nothing to judge.
+
+        It stands if every loss and weight is finite, the weights have moved by ``max_rms`` at most, and the losses of the
+        held-out events have not risen, where those are enough to judge by. Then ``remember`` is called, else the weights go back
+        and ``forget`` is called. The sane ones of its own held-out events are held in either case: a guard that rejects would
+        else judge by the same past for ever.
+        """
+
+        def conclude(told: Tensor) -> bool:
+            if self._events is not None:
+                sane = told[1:].nonzero().squeeze(1)
+                self._held_out.add(slide_end_ms, self._events.rows(sane))
+            if not told[0]:
+                self._before.restore()
+                forget()
+                return False
+            if steps:
+                remember()
+            return True
+
+        return Attempt(torch.cat([self._stands(steps, max_rms)[None], self._sane]), conclude)
+
+    def _stands(self, steps: Sequence[Tensor], max_rms: float) -> Tensor:
+        if not steps:
+            return self._sane.new_ones(())
+        finite = torch.stack([torch.isfinite(one).all() for one in (*steps, *self._module.parameters())]).all()
+        stands = finite & is_sound(self._module, self._weights, max_rms)
+        if self._judges is None:
+            return stands
+        judging, enough = self._held_out.judges(self._sane)
+        return stands & ~(enough & has_risen(self._lost, self._losses(self._judges), judging))
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
@@ -97,22 +111,22 @@ def put_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
             weight.copy_(weights[name])
 
 
-def is_sound(module: nn.Module, before: Mapping[str, Tensor], max_rms: float) -> bool:
-    """Return whether every weight is finite and their root mean square change since ``before`` is at most ``max_rms``."""
-    moved, count = 0.0, 0
-    for name, weight in module.named_parameters():
-        moved += float((weight.detach() - before[name]).double().square().sum())
-        count += weight.numel()
+def is_sound(module: nn.Module, before: Mapping[str, Tensor], max_rms: float) -> Tensor:
+    """Return, as a bool on the device, whether the weights' root mean square change since ``before`` is at most ``max_rms``."""
+    moved = [(weight.detach() - before[name]).double().square().sum() for name, weight in module.named_parameters()]
+    count = sum(weight.numel() for weight in module.parameters())
     # A comparison with NaN is False.
-    return bool((moved / max(count, 1)) ** 0.5 <= max_rms)
+    return (torch.stack(moved).sum() / max(count, 1)).sqrt() <= max_rms
 
 
-def has_risen(before: Tensor, after: Tensor) -> bool:
-    """Return whether the mean of losses ``after`` (n,) lies over two standard errors above that of ``before`` (n,).
+def has_risen(before: Tensor, after: Tensor, judging: Tensor) -> Tensor:
+    """Return, as a bool on the device, whether losses rose by over two standard errors: ``after`` (n,), from ``before`` (n,).
 
-    The standard error is that of the mean loss before the update, not of the paired difference: a slide may well pull the
-    weights a little away from the one before it. Losses that are not finite have risen.
+    Those that are ``judging`` (n,) count. The standard error is that of the mean loss before the update, not of the paired
+    difference: a slide may well pull the weights a little away from the one before it. Losses that are not finite have risen.
     """
-    error = float(before.double().std()) / len(before) ** 0.5
-    rise = float(after.double().mean()) - float(before.double().mean())
-    return not rise <= STANDARD_ERRORS * error
+    n = judging.sum()
+    first, then = (torch.where(judging, one.double(), 0.0) for one in (before, after))
+    mean = first.sum() / n
+    error = (torch.where(judging, (first - mean).square(), 0.0).sum() / (n - 1)).sqrt() / n.sqrt()
+    return ~(then.sum() / n - mean <= STANDARD_ERRORS * error)

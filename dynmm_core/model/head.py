@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dynmm_core.model.devices import send
 from dynmm_core.model.features import USER_SUMMARY_DIM
 
 HIDDEN = 32
@@ -85,4 +86,4 @@ def request_state(user_summary: Tensor, version_age_ms: np.ndarray) -> Tensor:
     What was popular when a version was made says less of a request an hour later.
     """
     age = np.log1p(np.maximum(version_age_ms, 0) / _VERSION_AGE_UNIT_MS) / 2.0
-    return torch.cat([user_summary, torch.from_numpy(age.astype(np.float32)).to(user_summary.device)[:, None]], dim=1)
+    return torch.cat([user_summary, send(torch.from_numpy(age.astype(np.float32)), user_summary.device)[:, None]], dim=1)

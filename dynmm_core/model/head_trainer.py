@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dynmm_core.model.averaging import average_into
-from dynmm_core.model.guard import SANE_LOSS, HeldOut, has_risen, is_sound, split_held_out, weights_of
+from dynmm_core.model.devices import fetch, send
+from dynmm_core.model.guard import Attempt, Trial, wait
 from dynmm_core.model.head import OnlineHead
-from dynmm_core.model.snapshot import Snapshot, all_finite
+from dynmm_core.model.held_out import HeldOut, split_held_out
+from dynmm_core.model.tensor_files import moments_of, put_moments, save_files
 from dynmm_core.randomness import torch_generator
 from dynmm_core.sealed import Sealed
 
@@ -39,6 +41,7 @@ class HeadExamples:
 
     def rows(self, rows: Tensor) -> "HeadExamples":
         """Those of ``rows`` (m,)."""
+        rows = send(rows, self.state.device)
         return HeadExamples(self.features[rows], self.state[rows], self.log_q[rows])
 
     @classmethod
@@ -68,7 +71,7 @@ class _KeptSlide:
     @cached_property
     def content(self) -> Sealed:
         """Every array, as safetensors."""
-        return Sealed(save_tensors({name: one.contiguous() for name, one in self.examples.tensors().items()}))
+        return Sealed(save_tensors(fetch(self.examples.tensors())))
 
 
 @dataclass(frozen=True)
@@ -119,32 +122,31 @@ class HeadTrainer:
         self.updates = 0
 
     def learn(self, examples: HeadExamples, slide_end_ms: int) -> bool:
-        """Learn from one slide and remember some of it; return False if the update was rejected and everything went back.
+        """Learn from one slide and remember some of it; return False if the update was rejected and everything went back."""
+        attempt = self.attempt(examples, slide_end_ms)
+        return attempt.conclude(*wait([attempt]))
 
-        An update is rejected for the same reasons as one of AdapterTrainer.
-        """
-        if len(examples) and self.settings.guard:
-            examples = self._held_back(examples, slide_end_ms)
+    def attempt(self, examples: HeadExamples, slide_end_ms: int) -> Attempt:
+        """Learn from one slide without waiting for the device; what is rejected is told at AdapterTrainer.attempt."""
         if not len(examples):
-            return True
-        before, updates, weights = Snapshot(self.head, self.serving, self._optimiser), self.updates, weights_of(self.head)
-        held = self.held_out.events()
-        losses = None if held is None else self._losses(held)
-        generator = torch_generator(self.seed, slide_end_ms, "head")
+            return Attempt.none(examples.state.device)
+        learned, held = self._held_back(examples, slide_end_ms) if self.settings.guard else (examples, None)
+        trial = Trial(self.head, [self.serving, self._optimiser], self._losses, self.held_out, held)
+        generator, updates = torch_generator(self.seed, slide_end_ms, "head"), self.updates
+        steps = self._steps(learned, generator) if len(learned) else []
+
+        def forget() -> None:
+            self.updates = updates
+
+        max_rms = self.settings.max_step_rms if self.settings.guard else float("inf")
+        return trial.attempt(steps, max_rms, slide_end_ms, lambda: self._remember(learned, slide_end_ms, generator), forget)
+
+    def _steps(self, examples: HeadExamples, generator: torch.Generator) -> list[Tensor]:
+        """Learn from ``examples`` in batches, each beside rehearsed ones; return the loss of each."""
         for head in (self.head, self.serving):
             head.meet(examples.state)
         drawn = self._batches(len(examples), generator)
-        taken = [self._step(HeadExamples.joined([examples.rows(rows), *self._rehearsed(generator)])) for rows in drawn]
-        accepted = all_finite(taken, self.head)
-        accepted = accepted and is_sound(self.head, weights, self.settings.max_step_rms if self.settings.guard else float("inf"))
-        if accepted and held is not None and losses is not None:
-            accepted = not has_risen(losses, self._losses(held))
-        if accepted:
-            self._remember(examples, slide_end_ms, generator)
-        else:
-            before.restore()
-            self.updates = updates
-        return accepted
+        return [self._step(HeadExamples.joined([examples.rows(rows), *self._rehearsed(generator)])) for rows in drawn]
 
     def _batches(self, n: int, generator: torch.Generator) -> Tensor:
         """Rows (steps, m) of n new examples, each of which comes in some step: a broken one would else pass unseen."""
@@ -158,13 +160,11 @@ class HeadTrainer:
             if not self._step(HeadExamples.joined(self._rehearsed(generator))).isfinite():
                 raise FloatingPointError("head: its loss is not finite")
 
-    def _held_back(self, examples: HeadExamples, slide_end_ms: int) -> HeadExamples:
-        """Hold some examples out for the guard; return the others."""
+    def _held_back(self, examples: HeadExamples, slide_end_ms: int) -> tuple[HeadExamples, HeadExamples]:
+        """Return the examples to learn from, and those that are held out for the guard."""
         generator = torch_generator(self.seed, slide_end_ms, "head-held-out")
         rows, held = split_held_out(len(examples), self.settings.held_out_events, generator)
-        events = examples.rows(held)
-        self.held_out.add(slide_end_ms, events.rows((self._losses(events) < SANE_LOSS).nonzero().squeeze(1)))
-        return examples.rows(rows)
+        return examples.rows(rows), examples.rows(held)
 
     @torch.no_grad()
     def _losses(self, examples: HeadExamples) -> Tensor:
@@ -224,29 +224,15 @@ class HeadTrainer:
         )
 
     def _weights(self) -> dict[str, bytes]:
-        moments = {
-            f"{index}.{name}": value.contiguous()
-            for index, state in self._optimiser.state_dict()["state"].items()
-            for name, value in state.items()
+        files = {
+            "head.safetensors": self.head.state_dict(),
+            "head-serving.safetensors": self.serving.state_dict(),
+            "head-optimiser.safetensors": moments_of(self._optimiser),
         }
-        return {
-            "head.safetensors": save_tensors(_contiguous(self.head)),
-            "head-serving.safetensors": save_tensors(_contiguous(self.serving)),
-            "head-optimiser.safetensors": save_tensors(moments),
-            "head.json": json.dumps({"updates": self.updates}).encode(),
-        }
+        return {**save_files(files), "head.json": json.dumps({"updates": self.updates}).encode()}
 
     def _restore(self, state: dict[str, bytes]) -> None:
         self.head.load_state_dict(load_tensors(state["head.safetensors"]))
         self.serving.load_state_dict(load_tensors(state["head-serving.safetensors"]))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in load_tensors(state["head-optimiser.safetensors"]).items():
-            index, name = key.split(".", 1)
-            moments.setdefault(int(index), {})[name] = value
-        groups = self._optimiser.state_dict()["param_groups"]
-        self._optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        put_moments(self._optimiser, load_tensors(state["head-optimiser.safetensors"]))
         self.updates = int(json.loads(state["head.json"])["updates"])
-
-
-def _contiguous(module: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}

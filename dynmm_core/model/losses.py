@@ -128,12 +128,13 @@ def alignment_loss(latents: Tensor, others: Tensor, present: Tensor, temperature
     Args:
         latents, others: (n, d); present: (n,) whether both modalities are there.
     """
-    rows = present.nonzero().squeeze(1)
-    if len(rows) < 2:
-        return latents.sum() * 0.0
-    similarity = F.normalize(latents[rows], dim=1) @ F.normalize(others[rows], dim=1).T / temperature
-    own = torch.arange(len(rows), device=rows.device)
-    return 0.5 * (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own))
+    # Masked rather than left out: how many are present is a fact that only the device has.
+    similarity = F.normalize(latents, dim=1) @ F.normalize(others, dim=1).T / temperature
+    own = torch.arange(len(present), device=present.device)
+    pairs = (present[:, None] & present) | (own[:, None] == own)
+    similarity = similarity.masked_fill(~pairs, float("-inf"))
+    both = [F.cross_entropy(one, own, reduction="none") for one in (similarity, similarity.T)]
+    return 0.5 * torch.where(present, both[0] + both[1], 0.0).sum() / present.sum().clamp(min=1)
 
 
 def reconstruction_loss(decoded: Tensor, features: Tensor, present: Tensor) -> Tensor:

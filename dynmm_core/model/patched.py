@@ -6,6 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from dynmm_core.model.devices import send
+
 
 @dataclass(frozen=True)
 class PatchedRows:
@@ -26,7 +28,7 @@ class PatchedRows:
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """Return the rows (…, d) at ``index`` (…)."""
-        index = index.to(self.rows.device)
+        index = send(index, self.rows.device)
         under = self.under
         below = self.values.new_zeros(*index.shape, self.values.shape[1]) if isinstance(under, int) else under[index]
         if not len(self.rows):

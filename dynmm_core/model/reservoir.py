@@ -7,6 +7,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from dynmm_core.model.devices import fetch
 from dynmm_core.model.examples import KeptEvents
 
 BUCKET = 64  # rows that are written together: a slide changes few of them once many events were seen
@@ -52,9 +53,9 @@ class Reservoir:
     def to_bytes(self) -> dict[str, bytes]:
         """Return the kept events in files of ``BUCKET`` slots, and how many were offered."""
         state = {_FACTS: json.dumps({"seen": self.seen}).encode()}
+        columns = {} if self.kept is None else fetch(self.kept.tensors())
         for start in range(0, 0 if self.kept is None else len(self.kept), BUCKET):
-            assert self.kept is not None
-            rows = {name: tensor[start : start + BUCKET].contiguous() for name, tensor in self.kept.tensors().items()}
+            rows = {name: column[start : start + BUCKET].contiguous() for name, column in columns.items()}
             state[f"{_PREFIX}{start // BUCKET:04}{_SUFFIX}"] = save_tensors(rows)
         return state
 

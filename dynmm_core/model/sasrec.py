@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dynmm_core.model.devices import send
+
 PADDING = 0
 
 
@@ -110,31 +112,37 @@ class SASRec(nn.Module):
 
 
 LENGTH_STEPS = (4, 8, 16, 32, 50)
-# Small enough that a slide of a few events costs little, large enough for the matrix kernels to run at speed.
+# On a CPU small enough that a slide of a few events costs little, large enough for the matrix kernels to run at speed; a GPU
+# would spend its time on starting kernels so small.
 TOKENS_PER_BLOCK = 400
+TOKENS_PER_GPU_BLOCK = 25_600
 
 
 @torch.inference_mode()
 def encode_histories(model: SASRec, histories: Tensor, lengths: Tensor) -> Tensor:
-    """Return the user state r_u (B, hidden_dim) after each history; an empty history has the zero state.
+    """Return the user state r_u (B, hidden_dim) after each history, on the model's device; an empty history has the zero state.
 
     Args:
         histories: (B, max_length) item indices, oldest first from column 0, 0 behind the end.
-        lengths: (B,) how many columns are filled.
+        lengths: (B,) how many columns are filled. Both on the CPU, where the rows are laid out.
 
     Rows run in blocks of fixed shape, chosen by a history's own length, because the result of a row
     multiplied alone differs in its last bits from the same row inside a larger product.
     """
-    states = torch.zeros(len(histories), model.hidden_dim, device=histories.device)
+    on = model.item_embedding.weight.device
+    states = torch.zeros(len(histories), model.hidden_dim, device=on)
+    tokens = TOKENS_PER_BLOCK if on.type == "cpu" else TOKENS_PER_GPU_BLOCK
     steps = [step for step in LENGTH_STEPS if step < model.max_length] + [model.max_length]
     lower = 0
     for step in steps:
         rows = torch.nonzero((lengths > lower) & (lengths <= step)).squeeze(1)
         lower = step
-        rows_per_block = TOKENS_PER_BLOCK // step
+        rows_per_block = tokens // step
         for block in torch.split(rows, rows_per_block):
-            padded = torch.zeros(rows_per_block, step, dtype=histories.dtype, device=histories.device)
+            padded = torch.zeros(rows_per_block, step, dtype=histories.dtype)
             padded[: len(block)] = histories[block, :step]
-            out = model(padded)[: len(block)]
-            states[block] = out[torch.arange(len(block)), lengths[block] - 1]
+            last = torch.stack([torch.arange(len(block)), lengths[block] - 1])
+            out = model(send(padded, on))
+            row, place = send(last, on)
+            states[send(block, on)] = out[row, place]
     return states

@@ -16,9 +16,3 @@ class Snapshot:
         """Put it back."""
         for part, state in self._kept:
             part.load_state_dict(state)
-
-
-def all_finite(losses: list[torch.Tensor], module: torch.nn.Module) -> bool:
-    """Whether every loss and every weight of ``module`` is finite; a device is waited for once."""
-    checks = [torch.isfinite(one).all() for one in (*losses, *module.parameters())]
-    return bool(torch.stack(checks).all())

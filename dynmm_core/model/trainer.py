@@ -7,18 +7,19 @@ from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from dynmm_core.model.adapter import OnlineAdapter
 from dynmm_core.model.averaging import average_into
 from dynmm_core.model.consolidation import ElasticWeights, diagonal_fisher
+from dynmm_core.model.devices import send
 from dynmm_core.model.examples import Examples, KeptEvents, kept_losses, refreshed_items
-from dynmm_core.model.guard import SANE_LOSS, HeldOut, has_risen, is_sound, put_weights, split_held_out, weights_of
+from dynmm_core.model.guard import Attempt, Trial, put_weights, wait
+from dynmm_core.model.held_out import HeldOut, split_held_out
 from dynmm_core.model.losses import bpr_rows, sampled_softmax_loss, stability_loss
 from dynmm_core.model.online import OnlineSettings
 from dynmm_core.model.reservoir import Reservoir
-from dynmm_core.model.snapshot import Snapshot, all_finite
+from dynmm_core.model.tensor_files import moments_of, put_moments, save_files
 from dynmm_core.randomness import torch_generator
 
 FISHER_EVENTS = 64
@@ -47,29 +48,29 @@ class AdapterTrainer:
         self.held_out: HeldOut[KeptEvents] = HeldOut("held-out.safetensors", settings.held_out_events, KeptEvents)
 
     def learn(self, examples: Examples, slide_end_ms: int) -> bool:
-        """Learn from one slide; return False if the update was rejected and all that was learned went back to before it.
+        """Learn from one slide; return False if the update was rejected and all that was learned went back to before it."""
+        attempt = self.attempt(examples, slide_end_ms)
+        return attempt.conclude(*wait([attempt]))
+
+    def attempt(self, examples: Examples, slide_end_ms: int) -> Attempt:
+        """Learn from one slide without waiting for the device.
 
         Rejected is an update that leaves a loss or a weight not finite, that moves the weights further than
-        ``max_step_rms``, or after which the held-out events of the last slides have a clearly higher loss. The held-out
-        events themselves stay: else a guard that rejects would judge by the same past for ever.
+        ``max_step_rms``, or after which the held-out events of the last slides have a clearly higher loss.
         """
         if len(examples.positives) == 0 or self.settings.learning_rate == 0.0:
-            return True
-        rows = self._held_back(examples, slide_end_ms)
-        if not len(rows):
-            return True
-        before, updates, weights = Snapshot(self.adapter, self.serving, self.optimiser), self.updates, weights_of(self.adapter)
-        held = self.held_out.events()
-        losses = None if held is None else self._losses(held, examples)
-        sound = self._steps(examples, rows, slide_end_ms) and is_sound(self.adapter, weights, self._bound())
-        if sound and self.settings.guard and held is not None and losses is not None:
-            sound = not has_risen(losses, self._losses(held, examples))
-        if not sound:
-            before.restore()
+            return Attempt.none(examples.z_base.device)
+        rows, held = self._held_back(examples, slide_end_ms)
+        trial = Trial(
+            self.adapter, [self.serving, self.optimiser], lambda kept: self._losses(kept, examples), self.held_out, held
+        )
+        updates = self.updates
+        steps = self._steps(examples, rows, slide_end_ms) if len(rows) else []
+
+        def forget() -> None:
             self.updates = updates
-            return False
-        self._remember(examples, rows, slide_end_ms)
-        return True
+
+        return trial.attempt(steps, self._bound(), slide_end_ms, lambda: self._remember(examples, rows, slide_end_ms), forget)
 
     def _bound(self) -> float:
         # An infinite bound still refuses weights that are not finite.
@@ -78,31 +79,26 @@ class AdapterTrainer:
     def _draws(self, slide_end_ms: int, purpose: str) -> torch.Generator:
         return torch_generator(self.seed, slide_end_ms, purpose)
 
-    def _held_back(self, examples: Examples, slide_end_ms: int) -> Tensor:
-        """Hold some events out for the guard; return the rows that are left to learn from."""
+    def _held_back(self, examples: Examples, slide_end_ms: int) -> tuple[Tensor, KeptEvents | None]:
+        """Return the rows to learn from, and the events that are held out for the guard, None where there is no guard."""
         if not self.settings.guard:
-            return torch.arange(len(examples.positives))
+            return torch.arange(len(examples.positives)), None
         generator = self._draws(slide_end_ms, "held-out")
         rows, held = split_held_out(len(examples.positives), self.settings.held_out_events, generator)
-        events = KeptEvents.of(examples, held, self.settings.kept_negatives, generator)
-        # A broken event would blind the guard, or have it reject for as long as it is kept.
-        sane = (self._losses(events, examples) < SANE_LOSS).nonzero().squeeze(1)
-        self.held_out.add(slide_end_ms, events.rows(sane))
-        return rows
+        return rows, KeptEvents.of(examples, held, self.settings.kept_negatives, generator)
 
     @torch.no_grad()
     def _losses(self, kept: KeptEvents, examples: Examples) -> Tensor:
         return kept_losses(self.adapter, kept, examples.z_base, examples.e_cf, self.settings.ranking)
 
-    def _steps(self, examples: Examples, rows: Tensor, slide_end_ms: int) -> bool:
-        """Learn from ``rows`` in batches, each beside its share of rehearsed events; return whether every loss was finite."""
+    def _steps(self, examples: Examples, rows: Tensor, slide_end_ms: int) -> list[Tensor]:
+        """Learn from ``rows`` in batches, each beside its share of rehearsed events; return the loss of each."""
         generator = self._draws(slide_end_ms, "learn")
         rows = rows[torch.randperm(len(rows), generator=generator)]
         # A large slide takes larger batches, not fewer of its events.
         batches = torch.split(rows, max(self.settings.batch_size, math.ceil(len(rows) / self.settings.max_steps)))
         rehearsed = self._rehearsed(len(rows), len(batches), slide_end_ms)
-        losses = [self._step(examples, batch, kept, generator) for batch, kept in zip(batches, rehearsed, strict=True)]
-        return all_finite(losses, self.adapter)
+        return [self._step(examples, batch, kept, generator) for batch, kept in zip(batches, rehearsed, strict=True)]
 
     def _rehearsed(self, events: int, batches: int, slide_end_ms: int) -> list[KeptEvents | None]:
         drawn = None
@@ -134,19 +130,21 @@ class AdapterTrainer:
         """The sum of Eq. 3 over one batch, but for the weights' own term."""
         settings = self.settings
         drawn, log_q = examples.negatives.draw(settings.negatives, generator)
-        table, index = torch.unique(torch.cat([examples.positives[rows], drawn]), return_inverse=True)
+        positives, on = examples.positives[rows], examples.z_base.device
+        # Found on the host, where the draws are made: a device would have to be asked how many there are.
+        table, index = torch.unique(torch.cat([positives, drawn]), return_inverse=True)
+        rows, table, index, positives = (send(one, on) for one in (rows, table, index, positives))
         z_base, e_cf = examples.z_base[table], examples.e_cf[table]
         z = refreshed_items(self.adapter, z_base, e_cf, examples.s_item[table], examples.active[table])
         h_base = examples.h_base[rows]
         h = self.adapter.user(h_base, examples.r_u[rows], examples.s_user[rows])
         positive, negative = index[: len(rows)], index[len(rows) :]
         if settings.ranking == "bpr":
-            column = negative[torch.arange(len(rows)) % len(negative)]
-            same = (column == positive).to(h.device)
+            column = negative[torch.arange(len(rows), device=on) % len(negative)]
+            same = column == positive
             loss = bpr_rows((h * z[positive]).sum(1), (h * z[column]).sum(1)[:, None], same[:, None]).mean()
         else:
-            ids = examples.positives[rows].to(h.device), drawn.to(h.device)
-            loss = sampled_softmax_loss(h, z[positive], z[negative], *ids, log_q.to(h.device))
+            loss = sampled_softmax_loss(h, z[positive], z[negative], positives, send(drawn, on), send(log_q, on))
         if kept is not None and len(kept):
             rehearsed = kept_losses(self.adapter, kept, examples.z_base, examples.e_cf, settings.ranking).mean()
             loss = loss.lerp(rehearsed, len(kept) / (len(kept) + len(rows)))
@@ -190,23 +188,15 @@ class AdapterTrainer:
 
     def _learned_state(self) -> dict[str, bytes]:
         """What the steps change; Fisher and replay buffer change only once they are accepted."""
-        moments: dict[str, Tensor] = {}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            moments |= {f"{index}.{name}": value.contiguous() for name, value in state.items()}
-        return {
-            "adapter.safetensors": save_tensors(weights_of(self.adapter)),
-            "serving.safetensors": save_tensors(weights_of(self.serving)),
-            "optimiser.safetensors": save_tensors(moments),
-            "trainer.json": json.dumps({"updates": self.updates}).encode(),
+        files: dict[str, dict[str, Tensor]] = {
+            "adapter.safetensors": {**dict(self.adapter.named_parameters())},
+            "serving.safetensors": {**dict(self.serving.named_parameters())},
+            "optimiser.safetensors": moments_of(self.optimiser),
         }
+        return {**save_files(files), "trainer.json": json.dumps({"updates": self.updates}).encode()}
 
     def _restore(self, state: dict[str, bytes]) -> None:
         put_weights(self.adapter, load_tensors(state["adapter.safetensors"]))
         put_weights(self.serving, load_tensors(state["serving.safetensors"]))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in load_tensors(state["optimiser.safetensors"]).items():
-            index, name = key.split(".", 1)
-            moments.setdefault(int(index), {})[name] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        put_moments(self.optimiser, load_tensors(state["optimiser.safetensors"]))
         self.updates = int(json.loads(state["trainer.json"])["updates"])

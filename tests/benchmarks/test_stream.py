@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_broker import LocalBroker
 
+from benchmarks.check import Check
 from benchmarks.stream import run
 from benchmarks.stream.cells import differing_cells, reference_cells
 from benchmarks.stream.commands import bench_stream
@@ -19,7 +20,7 @@ from benchmarks.stream.engines import ENGINES, Engine, choose
 from benchmarks.stream.events import SLIDE_MS, START_MS, WINDOW_MS, EventPlan, density_of, make_events, write_json, write_parquet
 from benchmarks.stream.inputs import Inputs
 from benchmarks.stream.numbers import ItemNumbers
-from benchmarks.stream.report import Check, curve_checks, document_of, growth_checks
+from benchmarks.stream.report import curve_checks, document_of, growth_checks
 from benchmarks.stream.run import Measured, measure_all
 from dynmm_core.errors import CheckFailed, UserError
 

@@ -119,7 +119,7 @@ def test_refresh_is_held_against_the_catalogue_by_active_item() -> None:
     def at(items: int, active: float, seconds: float) -> report.Measured:
         case = Case(replace(SHAPE, items=items), 8, ("adapted",), torch.device("cpu"))
         spent = {**dict.fromkeys(STAGES, 0.1), "refresh": seconds}
-        return report.Measured(case, spent, 1.0, 1_000.0, active, 1.0, 1.0, 1.0, {}, 1.0, "")
+        return report.Measured(case, spent, 1.0, 1_000.0, active, 1.0, 1.0, 1.0, {}, {}, "")
 
     flat = report.checks([at(50_000, 100, 0.01), at(1_000_000, 200, 0.02)])
     assert [(check.value, check.bound) for check in flat[:3]] == [(pytest.approx(0.21), 0.5), (0.1, 1.5), (0.1, 0.5)]

@@ -78,4 +78,4 @@ def test_the_gpu_loses_as_the_cpu_does(losses: Callable[[torch.device], list[flo
 def test_whole_slides_run_on_the_gpu() -> None:
     models = ("static", "adapted_latents", "adapted")
     found = measure(Case(StreamShape(500, 100, 60, 3), DIM, models, CUDA), 0, lambda: None)
-    assert found.slide_seconds > 0 and found.peak_mb > 0
+    assert found.slide_seconds > 0 and min(found.peak_mb.values()) > 0

@@ -109,11 +109,16 @@ def test_alignment_of_equal_directions_is_log_n_and_of_own_ones_near_zero() -> N
 
 
 def test_alignment_sees_only_items_with_both_modalities() -> None:
-    a, b = randn(5, 3), randn(5, 3, seed=1)
+    a, b = randn(5, 3).requires_grad_(), randn(5, 3, seed=1).requires_grad_()
     present = torch.tensor([True, False, True, True, False])
-    assert torch.equal(alignment_loss(a, b, present), alignment_loss(a[present], b[present], torch.ones(3, dtype=torch.bool)))
+    whole, some = alignment_loss(a, b, present), alignment_loss(a[present], b[present], torch.ones(3, dtype=torch.bool))
+    assert float(whole.detach()) == pytest.approx(float(some.detach())) and float(whole.detach()) > 0.1
+    for found, expected in zip(torch.autograd.grad(whole, (a, b)), torch.autograd.grad(some, (a, b)), strict=True):
+        assert torch.allclose(found, expected) and not found[~present].any()
     for few in (0, 1):
-        assert float(alignment_loss(a, b, torch.arange(5) < few)) == 0.0
+        nothing = alignment_loss(a, b * (torch.arange(5) < few)[:, None], torch.arange(5) < few)
+        assert float(nothing.detach()) == 0.0
+        assert all(not gradient.any() for gradient in torch.autograd.grad(nothing, (a, b)))
 
 
 def test_reconstruction_by_hand() -> None:
