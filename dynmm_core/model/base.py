@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from dynmm_core.model.aligner import BaseAligner
-from dynmm_core.model.sasrec import SASRec, encode_histories
+from dynmm_core.model.sasrec import PADDING, SASRec, encode_histories
 
 
 class FrozenBase:
@@ -23,10 +23,11 @@ class FrozenBase:
         self.aligner = aligner.to(device).requires_grad_(False)
         self.device = device
         self.num_items = backbone.num_items
-        e_cf = self.backbone.item_embedding.weight.detach().clone()
-        e_cf[0] = 0.0
+        # The backbone's own table, not a copy: at ten million items each is 10 GB.
+        e_cf = self.backbone.item_embedding.weight.detach()
+        e_cf[PADDING] = 0.0
         z_base = self.aligner.align_items(e_cf)
-        z_base[0] = 0.0
+        z_base[PADDING] = 0.0
         self._e_cf, self._z_base = e_cf, z_base
         self._e_txt = None if e_txt is None else e_txt.to(device)
 
