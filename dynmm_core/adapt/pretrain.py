@@ -1,5 +1,6 @@
 """Pre-training: backbone on the events before the cut, choices on their tail, one bundle."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from dynmm_core.console import progress
 from dynmm_core.datasets.item_text import read_item_texts
 from dynmm_core.datasets.prepared import PreparedLog
 from dynmm_core.errors import UserError
-from dynmm_core.evidence.context import ContextColumns, choose_context
+from dynmm_core.evidence.context import MOST_COLUMNS, ContextColumns, choose_context
 from dynmm_core.metrics.ranking import METRICS, expected_metrics
 from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
@@ -31,6 +32,7 @@ from dynmm_core.model.sasrec import SASRec, encode_histories
 from dynmm_core.model.text_encoder import TEXT_DIM, encode_texts
 from dynmm_core.randomness import torch_generator
 
+_log = logging.getLogger(__name__)
 VALIDATION_EVENTS = 2_000
 PATIENCE = 2
 MIN_EVENTS = 1_000
@@ -155,6 +157,11 @@ def read_cut(log: PreparedLog, with_context: bool = False) -> tuple[CutState, Co
     users, items = IdMap(), IdMap()
     user_idx, item_idx = users.add_in_order(table["user_id"], times), items.add_in_order(table["item_id"], times)
     context = choose_context(table.select(further), item_idx, _next_in_session(user_idx, times))
+    if context.left_out:
+        _log.warning(
+            "context: %s left out, for %d columns at most describe a request; order extra_columns in dataset.toml to choose",
+            ", ".join(context.left_out), MOST_COLUMNS,
+        )  # fmt: skip
     codes, of_click = context.encode(table), context.places_of_click
     return CutState(items.ids[1:], users.ids[1:], user_idx, item_idx, times, codes, of_click), context
 

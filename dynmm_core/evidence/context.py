@@ -1,7 +1,6 @@
 """What is known of a request, such as region, device or its place in a session: as codes, and which items are clicked where."""
 
 import copy
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,18 +21,18 @@ _POSITIONS, _LENGTHS = np.array([1, 2, 3, 6]), np.array([1, 3, 10, 30])
 _LEAST_TOLD = 20  # events without the most frequent value: fewer tell nothing about who decides it
 _ITEM_DECIDES = 0.02
 _CLICK_DECIDES = 0.02  # of the steps within a session
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ContextColumns:
     """Columns of the log with the values that have a code: the k-th of them is k + 1, 0 is none or any other.
 
-    ``of_click`` names those that are known only with a click; see LastClicks.
+    ``of_click`` names those that are known only with a click; see LastClicks. ``left_out``: those for which there was no place.
     """
 
     values: Mapping[str, tuple[str, ...]]
     of_click: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -76,7 +75,7 @@ def by_opening(context: np.ndarray, session_position: np.ndarray) -> np.ndarray:
 
 
 def choose_context(table: pa.Table, item_idx: np.ndarray, next_event: np.ndarray) -> ContextColumns:
-    """Return the columns that can describe a request: 2 to MOST_VALUES values, the first MOST_COLUMNS; further ones are logged.
+    """Return the columns that can describe a request: 2 to MOST_VALUES values, the first MOST_COLUMNS.
 
     A column that the item decides, such as its category, is left out: a request would tell what is clicked next. One that
     changes within sessions, such as the kind of page that a link was on, is ``of_click``: nobody knows it before.
@@ -104,12 +103,7 @@ def choose_context(table: pa.Table, item_idx: np.ndarray, next_event: np.ndarray
             chosen[name] = tuple(value for _, value in pairs)
             if _click_decides(texts.indices.fill_null(-1).to_numpy(), next_event):
                 of_click.append(name)
-    if left_out:
-        _log.warning(
-            "context: %s left out, for %d columns at most describe a request; order extra_columns in dataset.toml to choose",
-            ", ".join(left_out), MOST_COLUMNS,
-        )  # fmt: skip
-    return ContextColumns(chosen, tuple(of_click))
+    return ContextColumns(chosen, tuple(of_click), tuple(left_out))
 
 
 def _texts(column: pa.ChunkedArray) -> pa.DictionaryArray:
