@@ -253,6 +253,7 @@ def _observe(given: dict[str, Any]) -> dict[str, Any]:
 
 def _adapt(given: dict[str, Any], plain: LiveConfig) -> AdaptSettings:
     from dynmm_core.model.bundle import Bundle
+    from dynmm_core.model.devices import open_device
 
     for name in ("bundle", "out"):
         if name not in given:
@@ -269,11 +270,14 @@ def _adapt(given: dict[str, Any], plain: LiveConfig) -> AdaptSettings:
         "online": online,
         **plain.stream.model_dump(include={"slide_ms", "max_train_events"}),
     }
-    return AdaptSettings(
+    settings = AdaptSettings(
         bundle=Path(given["bundle"]), run_dir=Path(given["out"]), run_name=plain.stream.run, slide_ms=plain.stream.slide_ms,
         config_hash=hashlib.sha256(json.dumps(causes, sort_keys=True).encode()).hexdigest(),
         journal=True, **unhashed, **chosen,
     )  # fmt: skip
+    # Told now, not once the broker is there.
+    open_device(settings.device)
+    return settings
 
 
 def _learner(given: dict[str, Any]) -> dict[str, Any]:

@@ -59,3 +59,13 @@ def test_options_of_the_learner_are_checked_before_anybody_waits(
     for kind in ("summarize", "adapt"):
         where = ("--bundle", str(tmp_path), "--out", str(tmp_path / "out"))
         assert told in refused(capsys, "run", kind, *NOWHERE, *where, option, value)
+
+
+def test_a_device_that_is_not_there_is_told_before_anybody_waits(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("flows.live.run.run_live", lambda *_: pytest.fail("the flow was begun"))
+    monkeypatch.setattr("dynmm_core.model.bundle.Bundle.load", lambda path: SimpleNamespace(hash="b"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    where = ("--bundle", str(tmp_path), "--out", str(tmp_path / "out"))
+    assert "--device: cuda is not there; use cpu" in refused(capsys, "run", "adapt", *NOWHERE, *where, "--device", "cuda")
