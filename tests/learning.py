@@ -18,6 +18,12 @@ from dynmm_core.randomness import torch_generator
 CPU = torch.device("cpu")
 ITEMS, WIDTH = 25, 16
 PLAIN = {"guard": False, "replay_capacity": 0}
+TEXT = torch.randn(21, 6, generator=torch.Generator().manual_seed(0))
+LEARNING: dict[str, dict[str, object]] = {
+    "default": {},
+    "everything": {"ewc_weight": 1.0, "align_weight": 0.1, "recon_weight": 0.1, "share_adapter": True, "gate_bias": False},
+    "bpr": {"ranking": "bpr", "ema_warmup": False, "weight_decay": 0.01},
+}
 
 
 class Two(nn.Module):

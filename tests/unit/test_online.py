@@ -11,19 +11,13 @@ from dynmm_core.model.averaging import average_into
 from dynmm_core.model.examples import KeptEvents, kept_losses
 from dynmm_core.model.losses import sampled_softmax_loss, stability_loss
 from dynmm_core.randomness import torch_generator
-from tests.learning import ITEMS, PLAIN, base, examples, full_loss, trainer
-
-SETTINGS = {
-    "default": {},
-    "everything": {"ewc_weight": 1.0, "align_weight": 0.1, "recon_weight": 0.1, "share_adapter": True, "gate_bias": False},
-    "bpr": {"ranking": "bpr", "ema_warmup": False, "weight_decay": 0.01},
-}
+from tests.learning import ITEMS, LEARNING, PLAIN, TEXT, base, examples, full_loss, trainer
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", LEARNING)
 def test_equal_seeds_learn_equal_bits_and_the_state_goes_to_bytes_and_back(name: str) -> None:
-    frozen = base(torch.randn(21, 6, generator=torch.Generator().manual_seed(0)))
-    options = {**SETTINGS[name], "held_out_events": 10, "batch_size": 16, "replay_capacity": 70}
+    frozen = base(TEXT)
+    options = {**LEARNING[name], "held_out_events": 10, "batch_size": 16, "replay_capacity": 70}
     first, second = trainer(frozen, **options), trainer(frozen, **options)
     for slide in range(4):
         first.learn(examples(frozen, seed=slide), slide)
@@ -102,7 +96,7 @@ def test_a_batch_that_is_not_full_takes_its_share_of_the_rate_and_a_full_one_all
 
 
 def test_the_loss_of_a_batch_is_the_sum_of_eq_3_by_hand() -> None:
-    frozen = base(torch.randn(21, 6, generator=torch.Generator().manual_seed(0)))
+    frozen = base(TEXT)
     learner = trainer(frozen, weight=0.3, align_weight=0.5, recon_weight=0.7, **PLAIN)
     data = replace(examples(frozen), active=torch.arange(ITEMS + 1) % 3 > 0)
     rows, on = torch.arange(10), learner.adapter

@@ -12,22 +12,15 @@ from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.base import FrozenBase
 from dynmm_core.model.devices import fetch
 from dynmm_core.model.ranking import rank_targets
-from tests.learning import CPU, base, examples, trainer
+from tests.learning import CPU, LEARNING, TEXT, base, examples, trainer
 from tests.second_device import SecondDevice
-
-TEXT = torch.randn(21, 6, generator=torch.Generator().manual_seed(0))
-SETTINGS = {
-    "default": {},
-    "everything": {"ewc_weight": 1.0, "align_weight": 0.1, "recon_weight": 0.1, "share_adapter": True, "gate_bias": False},
-    "bpr": {"ranking": "bpr"},
-}
 
 PARTS = ("adapter", "held-out", "ewc", "replay-")  # of the state, each of which is fetched at once
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", LEARNING)
 def test_the_adapter_learns_the_same_on_a_device_and_waits_once_a_slide(name: str) -> None:
-    options = {**SETTINGS[name], "held_out_events": 30, "replay_capacity": 500}
+    options = {**LEARNING[name], "held_out_events": 30, "replay_capacity": 500}
     at_home = trainer(base(TEXT), **options)
     for slide in range(4):
         at_home.learn(examples(base(TEXT), n=700, seed=slide), slide)
