@@ -2,7 +2,6 @@
 
 import resource
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 
@@ -25,7 +24,10 @@ def own_peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
 
-def reset_peak() -> None:
-    """Count the peak from here on, where the system can."""
-    with suppress(OSError):
+def reset_peak() -> bool:
+    """Count the peak from here on; return whether the system can."""
+    try:
         Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True

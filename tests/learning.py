@@ -34,6 +34,11 @@ class Two(nn.Module):
         self.a, self.b = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(2.0))
 
 
+def copied(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights as they are now."""
+    return {name: weight.detach().clone() for name, weight in module.named_parameters()}
+
+
 def base(e_txt: torch.Tensor | None = None, device: torch.device = CPU) -> FrozenBase:
     model = SASRec(20, WIDTH, layers=1, heads=1, max_length=10, dropout=0.0)
     model.initialise(torch_generator(0, 0, "test"))

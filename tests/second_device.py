@@ -1,7 +1,7 @@
-"""A device that is not there, played by the CPU: tensors on it mix with no others, and every wait for it is counted.
+"""A device that is not there, played by the CPU: tensors on it mix with no others, and waits for it are counted.
 
-What it counts is what a GPU makes the host wait for: a value or a size that is asked for, and a copy in either direction that was
-not asked for as one beside the host.
+A wait is what torch makes the host wait for on a GPU: a value or a size that is asked for, and a copy in either direction that
+was not asked for as one beside the host. Not counted is what a driver adds. Nothing runs in inference mode here.
 """
 
 import traceback
@@ -18,8 +18,10 @@ aten = torch.ops.aten
 _ASKED = {
     aten._local_scalar_dense.default, aten.equal.default, aten.nonzero.default, aten.masked_select.default, aten._unique2.default,
     aten.unique_dim.default, aten.repeat_interleave.Tensor, aten.is_nonzero.default, aten.bincount.default,
+    aten.unique_consecutive.default, aten.masked_scatter.default, aten.masked_scatter_.default, aten.allclose.default,
 }  # fmt: skip
-_INDEXED = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
+_PUT = {aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
+_INDEXED = {aten.index.Tensor, *_PUT}
 
 
 class _There(torch.Tensor):
@@ -90,13 +92,12 @@ class SecondDevice(TorchDispatchMode):
         elif func is aten.copy_.default:
             if here and not (len(args) > 2 and args[2]) and not kwargs.get("non_blocking"):
                 self._waited(func)
-        elif func in _INDEXED and isinstance(args[0], _There):
-            if any(one is not None and (not isinstance(one, _There) or one.dtype == torch.bool) for one in args[1]):
+        else:
+            indices = [one for one in args[1] if one is not None] if func in _INDEXED else []
+            if any(one.dim() for one in here if all(one is not index for index in indices)):
+                raise RuntimeError(f"{func}: tensors on the CPU and on the second device in one operation")
+            if func in _ASKED or any(not isinstance(one, _There) or one.dtype == torch.bool for one in indices):
                 self._waited(func)
-        elif func in _ASKED:
-            self._waited(func)
-        elif there and any(one.dim() for one in here):
-            raise RuntimeError(f"{func}: tensors on the CPU and on the second device in one operation")
 
     def _waited(self, func: Any) -> None:
         ours = [one for one in traceback.extract_stack() if "/torch/" not in one.filename and one.filename != __file__]

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.adapt.run import PARTS, STAGES, Measured
+from benchmarks.adapt.peaks import PARTS
+from benchmarks.adapt.run import STAGES, Measured
 from benchmarks.check import Check
 from dynmm_core.console import print_table
 from replay.config import environment
@@ -71,7 +72,7 @@ def print_document(document: Document) -> None:
         [_FLOORED[name], *(_floor_cell(size["floors"][name]) for size in sizes)] for name in _FLOORED
     ]  # fmt: skip
     floors.append(["copy, GB per second", *(f"{size['copy_gb_per_second']:,.1f}" for size in sizes)])
-    floors += [[f"most memory, {part}, MiB", *(f"{size['peak_mb'][part]:,.1f}" for size in sizes)] for part in PARTS]
+    floors += [[f"most memory, {part}, MiB", *(_peak_cell(size["peak_mb"][part]) for size in sizes)] for part in PARTS]
     print_table(["milliseconds (times the floor)", *(f"{size['items']:,}" for size in sizes)], floors)
     print(f"on a GPU: {document['cuda']}")
     verdict = {True: "yes", False: "NO", None: "not measured"}
@@ -88,7 +89,7 @@ def _size(one: Measured) -> Document:
         "rows": one.rows, "seconds": {stage: round(value, 5) for stage, value in one.seconds.items()},
         "slide_seconds": round(one.slide_seconds, 5), "floors": {name: _floor(one, name) for name in _FLOORED},
         "copy_gb_per_second": round(one.bytes_per_second / 1e9, 1), "digest": one.digest,
-        "peak_mb": {part: round(peak, 1) for part, peak in one.peak_mb.items()},
+        "peak_mb": {part: None if peak is None else round(peak, 1) for part, peak in one.peak_mb.items()},
     }  # fmt: skip
 
 
@@ -101,6 +102,10 @@ def _floor(one: Measured, name: str) -> Document:
 
 def _floor_cell(floor: Document) -> str:
     return f"{1e3 * floor['seconds']:,.2f} ({floor['ratio']:,.1f})"
+
+
+def _peak_cell(peak: float | None) -> str:
+    return "not known" if peak is None else f"{peak:,.1f}"
 
 
 def _gpu() -> str | None:

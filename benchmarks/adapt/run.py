@@ -13,15 +13,13 @@ import torch
 from benchmarks.adapt.clock import StageClock
 from benchmarks.adapt.floor import copy_bandwidth, floor_bytes
 from benchmarks.adapt.job import Case, Committer, new_loop
+from benchmarks.adapt.peaks import Peaks
 from dynmm_core.adapt.laps import Stage
 from dynmm_core.adapt.loop import AdaptLoop
 from dynmm_core.adapt.published import refreshed
-from dynmm_core.memory import own_peak_mb, reset_peak
 from dynmm_core.model.features import ITEM_SUMMARY_DIM
 
 WARMING_SLIDES, WHOLE_REFRESHES = 2, 5
-PARTS = ("loading", "slides", "refresh of every item")
-_MB = 1 << 20
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
@@ -31,7 +29,7 @@ class Measured:
 
     seconds, slide_seconds: by stage, per thousand events and per slide; active: items refreshed; rows: of a commit;
     whole_seconds: of a refresh of every item; bytes_per_second: of a copy; floors: bytes that a slide must move, by stage,
-    "whole" of that refresh; peak_mb: the most memory in each of PARTS, of the GPU or of the process;
+    "whole" of that refresh; peak_mb: the most memory of each of PARTS;
     digest: of result rows and learned weights, equal where nothing but speed has changed.
     """
 
@@ -44,16 +42,15 @@ class Measured:
     whole_seconds: float
     bytes_per_second: float
     floors: dict[str, float]
-    peak_mb: dict[str, float]
+    peak_mb: dict[str, float | None]
     digest: str
 
 
 def measure(case: Case, seed: int, tick: Callable[[], None]) -> Measured:
     """Step through the slides of ``case`` and take the time of every stage; ``tick`` is called after each slide."""
-    _reset_peak(case.device)
+    peaks = Peaks(case.device)
     loop, every = new_loop(case, seed)
-    peak = {"loading": _peak_mb(case.device)}
-    _reset_peak(case.device)
+    peaks.end("loading")
     clock = StageClock(case.device)
     digest, found = hashlib.sha256(), []
     with tempfile.TemporaryDirectory() as folder:
@@ -68,17 +65,16 @@ def measure(case: Case, seed: int, tick: Callable[[], None]) -> Measured:
             tick()
     for name, content in sorted(loop.learners.to_bytes().items()):
         digest.update(name.encode() + content)
-    peak["slides"] = _peak_mb(case.device)
+    peaks.end("slides")
     counted = found[WARMING_SLIDES:]
     seconds = {stage: median(1e3 * times.get(stage, 0.0) / events for times, events, *_ in counted) for stage in STAGES}
     sizes = [median(column) for column in list(zip(*counted, strict=True))[1:]]
     floors = {**floor_bytes(loop, *sizes), "whole": floor_bytes(loop, 0, loop.num_items + 1, 0)["refresh"]}
-    _reset_peak(case.device)
     whole = _whole_refresh(loop, clock)
-    peak["refresh of every item"] = _peak_mb(case.device)
+    peaks.end("refresh of every item")
     return Measured(
         case, seconds, median(sum(times.values()) for times, *_ in counted), *sizes, whole, copy_bandwidth(case.device), floors,
-        peak, digest.hexdigest(),
+        peaks.found, digest.hexdigest(),
     )  # fmt: skip
 
 
@@ -94,17 +90,3 @@ def _whole_refresh(loop: AdaptLoop, clock: StageClock) -> float:
         clock.lap("refresh")
         seconds.append(clock.seconds["refresh"])
     return median(seconds[1:])
-
-
-def _reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        reset_peak()
-
-
-def _peak_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / _MB
-    return own_peak_mb()

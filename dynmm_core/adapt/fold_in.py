@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynmm_core.model.base import FrozenBase
+from dynmm_core.model.base import FrozenBase, room_for
+from dynmm_core.model.devices import send
 
 SHRINK = 1.0  # so many events' worth of an average item, which is the zero vector
 _ONE = 1 << 20  # sums are fixed-point integers: they depend on no order
@@ -37,7 +38,7 @@ class FoldedItems:
         if not len(rows):
             return
         e_cf, _ = self.base.item_tables(known)
-        vectors = e_cf[torch.from_numpy(before[rows]).to(e_cf.device)].double().sum(1).cpu().numpy()
+        vectors = e_cf[send(torch.from_numpy(before[rows]), e_cf.device)].double().sum(1).cpu().numpy()
         means = np.rint(vectors / (before[rows] > 0).sum(1, keepdims=True) * _ONE).astype(np.int64)
         self._grow(int(item_idx.max()) - known)
         at = item_idx[rows] - known - 1
@@ -50,7 +51,7 @@ class FoldedItems:
         if self._tables is None:
             return self.base.item_tables(num_items)
         if num_items >= len(self._tables[0]):
-            more = max(num_items + 1, 2 * len(self._tables[0])) - len(self._tables[0])
+            more = max(num_items + 1, room_for(len(self._tables[0]))) - len(self._tables[0])
             e_cf, z_base = (torch.cat([table, table.new_zeros(more, table.shape[1])]) for table in self._tables)
             self._tables = e_cf, z_base
         return self._tables[0][: num_items + 1], self._tables[1][: num_items + 1]
@@ -58,12 +59,13 @@ class FoldedItems:
     def _set(self, at: np.ndarray) -> None:
         weight = self._events[at] / (self._events[at] + SHRINK)
         means = self._sums[at] / (_ONE * self._events[at][:, None])
-        own = torch.from_numpy((means * weight[:, None]).astype(np.float32)).to(self.base.device)
-        centre = self.base.aligner.align_items(torch.from_numpy(means.astype(np.float32)).to(self.base.device))
-        rows = torch.from_numpy(at + self.base.num_items + 1).to(self.base.device)
+        rows = send(torch.from_numpy(at + self.base.num_items + 1), self.base.device)
+        own, mean, share = (
+            send(torch.from_numpy(one.astype(np.float32)), self.base.device) for one in (means * weight[:, None], means, weight)
+        )
         e_cf, z_base = (table.clone() for table in self.tables(self.base.num_items + len(self._events)))
         e_cf[rows] = own
-        z_base[rows] = centre * torch.from_numpy(weight.astype(np.float32)).to(self.base.device)[:, None]
+        z_base[rows] = self.base.aligner.align_items(mean) * share[:, None]
         self._tables = e_cf, z_base
 
     def _grow(self, fresh: int) -> None:

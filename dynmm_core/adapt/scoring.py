@@ -19,10 +19,10 @@ from dynmm_core.evidence.candidate_features import (
     pair_feature_count,
     pair_features,
 )
-from dynmm_core.evidence.candidates import Candidates, NeighbourLists, gather_candidates, neighbour_lists, trend_list
+from dynmm_core.evidence.candidates import NeighbourLists, gather_candidates, neighbour_lists, trend_list
 from dynmm_core.evidence.context import KINDS, ContextCounts, by_opening
 from dynmm_core.evidence.pair_counts import PairCounts
-from dynmm_core.model.devices import fetch, send
+from dynmm_core.model.devices import send
 from dynmm_core.model.head import OnlineHead
 from dynmm_core.model.head_trainer import HeadExamples
 from dynmm_core.model.patched import PatchedRows
@@ -119,38 +119,34 @@ class ServingScore:
     ) -> "_Block":  # fmt: skip
         recents = requests.recents.take(rows)
         rule_columns = len(self.pairs.scales.rule_ms)
-        products, nearest = self._near(table.products(h))
-        own = np.c_[nearest, best]
+        products = table.products(h)
+        own = np.c_[self._nearest(products), best]
         candidates = gather_candidates(recents, lists, self.trends, own, rule_columns)
         row, items = candidates.row, candidates.items
         places = table.places(items)
-        features = np.concatenate(
-            [
-                table.features(places),
-                pair_features(candidates, self.prior),
-                self.following.lift(recents.items[:, 0], row, items, self.prior),
-                _latent_features(products, candidates, places),
-                sessions.features(row, items),
-                table.context(rows[row], places),
-            ]
+        at = (send(torch.from_numpy(one), h.device) for one in (row, places))
+        counted = (
+            table.features(places),
+            pair_features(candidates, self.prior),
+            self.following.lift(recents.items[:, 0], row, items, self.prior),
+            sessions.features(row, items),
+            table.context(rows[row], places),
         )
-        return _Block(rows, candidates.starts, row, items, send(torch.from_numpy(features), h.device))
+        *of_items, of_sessions, of_context = (send(torch.from_numpy(one), h.device) for one in counted)
+        features = torch.cat([*of_items, _latent_features(products, *at), of_sessions, of_context])
+        return _Block(rows, candidates.starts, row, items, features)
 
-    def _near(self, products: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``products`` (n, items) of requests and items on the host, and the nearest items (n, k) of the pool."""
+    def _nearest(self, products: Tensor) -> np.ndarray:
         pool = self.pool
         near = products[:, 1 : 1 + len(pool)].topk(min(NEAREST, len(pool)), dim=1).indices
-        found = fetch({"products": products, "near": near})
-        return found["products"].numpy(), pool[found["near"].numpy()]
+        return np.asarray(pool[near.cpu().numpy()])
 
 
-def _latent_features(products: np.ndarray, candidates: Candidates, places: np.ndarray) -> np.ndarray:
-    """Return (LATENT_FEATURES, m) float32: h·z of the candidates at these ``places``, and how far below the request's best."""
-    latent = products[candidates.row, places]
-    some = np.flatnonzero(np.diff(candidates.starts))
-    best = np.zeros(len(products), np.float32)
-    best[some] = np.maximum.reduceat(latent, candidates.starts[some]) if len(some) else 0.0
-    return np.stack([latent / 4.0, (latent - best[candidates.row]) / 8.0])
+def _latent_features(products: Tensor, row: Tensor, places: Tensor) -> Tensor:
+    """Return (LATENT_FEATURES, m): h·z of candidates at ``places`` (m,) of requests ``row`` (m,), and how far below the best."""
+    latent = products[row, places]
+    best = products.new_zeros(len(products)).scatter_reduce(0, row, latent, "amax", include_self=False)
+    return torch.stack([latent / 4.0, (latent - best[row]) / 8.0])
 
 
 class _ItemTable:

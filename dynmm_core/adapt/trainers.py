@@ -40,8 +40,10 @@ class Learners:
         if of_head is not None:
             with meter.on(HEAD):
                 attempts[HEAD] = self.head.attempt(of_head, slide_end_ms)
+        with meter.on(ADAPTER):
+            verdicts = wait(list(attempts.values()))
         accepted = True
-        for (part, attempt), told in zip(attempts.items(), wait(list(attempts.values())), strict=True):
+        for (part, attempt), told in zip(attempts.items(), verdicts, strict=True):
             with meter.on(part):
                 accepted = attempt.conclude(told) and accepted
         return accepted

@@ -8,11 +8,17 @@ from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.sasrec import PADDING, SASRec, encode_histories
 
 
+def room_for(rows: int) -> int:
+    """How long a table of so many rows becomes when it must grow: by an eighth, for at ten million items a row more is 10 GB."""
+    return rows + max(rows // 8, 1_024)
+
+
 class FrozenBase:
     """Base vectors by ``item_idx`` and base states of histories; nothing in it learns.
 
     Args:
-        backbone: trained SASRec, whose items are 1 … ``num_items``; aligner: fitted on its item vectors.
+        backbone: trained SASRec, whose items are 1 … ``num_items``; it is frozen, its padding zero from here on.
+        aligner: fitted on its item vectors.
         device: where the tables lie; e_txt: (m, text_dim) frozen text vectors of items 0 … m - 1, zero for an item without.
     """
 
@@ -58,7 +64,7 @@ class FrozenBase:
     def item_tables(self, num_items: int) -> tuple[Tensor, Tensor]:
         """Return (e_cf, z_base) of items 0 … num_items, zero for padding and for items the base does not know."""
         if num_items >= len(self._e_cf):
-            more = max(num_items + 1, 2 * len(self._e_cf)) - len(self._e_cf)
+            more = max(num_items + 1, room_for(len(self._e_cf))) - len(self._e_cf)
             self._e_cf = torch.cat([self._e_cf, torch.zeros(more, self.hidden_dim, device=self.device)])
             self._z_base = torch.cat([self._z_base, torch.zeros(more, self.latent_dim, device=self.device)])
         return self._e_cf[: num_items + 1], self._z_base[: num_items + 1]

@@ -42,11 +42,18 @@ def make_repeatable(threads: int) -> None:
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Return ``tensor`` on ``device``; the host goes on while it is copied, and the device's work behind it finds it there."""
-    return tensor.to(device, non_blocking=True)
+    if tensor.device != _CPU:
+        return tensor.to(device)
+    # From memory that may be paged out, the driver copies when it likes, and may wait for the device first.
+    source = tensor.pin_memory() if device.type == "cuda" else tensor
+    return source.to(device, non_blocking=True)
 
 
 def fetch(tensors: Mapping[K, Tensor]) -> dict[K, Tensor]:
-    """Return ``tensors`` on the host, contiguous; those on a device come in one copy, which is waited for once."""
+    """Return ``tensors`` on the host, contiguous; those on a device come in one copy, which is waited for once.
+
+    One that lies on the host already, and is contiguous, is returned itself.
+    """
     found = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     away = [name for name, tensor in found.items() if tensor.device != _CPU]
     if not away:

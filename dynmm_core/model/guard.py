@@ -53,7 +53,7 @@ class Trial(Generic[R]):
         held_out: HeldOut[R], events: R | None,
     ) -> None:  # fmt: skip
         self._module, self._losses, self._held_out, self._events = module, losses, held_out, events
-        self._before, self._weights = Snapshot(module, *others), weights_of(module)
+        self._before = Snapshot(module, *others)
         self._sane = torch.zeros(0, dtype=torch.bool, device=next(module.parameters()).device)
         self._judges: R | None = None
         if events is not None and len(events) + len(held_out):
@@ -92,23 +92,11 @@ class Trial(Generic[R]):
         if not steps:
             return self._sane.new_ones(())
         finite = torch.stack([torch.isfinite(one).all() for one in (*steps, *self._module.parameters())]).all()
-        stands = finite & is_sound(self._module, self._weights, max_rms)
+        stands = finite & is_sound(self._module, self._before.of(self._module), max_rms)
         if self._judges is None:
             return stands
         judging, enough = self._held_out.judges(self._sane)
         return stands & ~(enough & has_risen(self._lost, self._losses(self._judges), judging))
-
-
-def weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of the weights by name; one that is shared stands there once."""
-    return {name: weight.detach().clone().contiguous() for name, weight in module.named_parameters()}
-
-
-def put_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Set the weights to what :func:`weights_of` returned."""
-    with torch.no_grad():
-        for name, weight in module.named_parameters():
-            weight.copy_(weights[name])
 
 
 def is_sound(module: nn.Module, before: Mapping[str, Tensor], max_rms: float) -> Tensor:
@@ -125,7 +113,7 @@ def has_risen(before: Tensor, after: Tensor, judging: Tensor) -> Tensor:
     Those that are ``judging`` (n,) count. The standard error is that of the mean loss before the update, not of the paired
     difference: a slide may well pull the weights a little away from the one before it. Losses that are not finite have risen.
     """
-    n = judging.sum()
+    n = judging.sum().double()
     first, then = (torch.where(judging, one.double(), 0.0) for one in (before, after))
     mean = first.sum() / n
     error = (torch.where(judging, (first - mean).square(), 0.0).sum() / (n - 1)).sqrt() / n.sqrt()

@@ -128,7 +128,18 @@ def alignment_loss(latents: Tensor, others: Tensor, present: Tensor, temperature
     Args:
         latents, others: (n, d); present: (n,) whether both modalities are there.
     """
-    # Masked rather than left out: how many are present is a fact that only the device has.
+    if present.device.type == "cpu":
+        rows = present.nonzero().squeeze(1)
+        if len(rows) < 2:
+            return latents.sum() * 0.0
+        similarity = F.normalize(latents[rows], dim=1) @ F.normalize(others[rows], dim=1).T / temperature
+        own = torch.arange(len(rows))
+        return 0.5 * (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own))
+    return _masked_alignment(latents, others, present, temperature)
+
+
+def _masked_alignment(latents: Tensor, others: Tensor, present: Tensor, temperature: float) -> Tensor:
+    """The same with those who are not ``present`` masked: a device would have to be asked how many they are."""
     similarity = F.normalize(latents, dim=1) @ F.normalize(others, dim=1).T / temperature
     own = torch.arange(len(present), device=present.device)
     pairs = (present[:, None] & present) | (own[:, None] == own)

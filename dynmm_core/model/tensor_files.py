@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
+import torch
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dynmm_core.model.devices import fetch
@@ -13,6 +14,13 @@ def save_files(files: Mapping[str, Mapping[str, Tensor]]) -> dict[str, bytes]:
     """Return the bytes of each file; a device is waited for once for all of them."""
     found = fetch({(file, name): tensor for file, tensors in files.items() for name, tensor in tensors.items()})
     return {file: save_tensors({name: found[file, name] for name in tensors}) for file, tensors in files.items()}
+
+
+def put_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Set the weights by name; one that is shared stands there once."""
+    with torch.no_grad():
+        for name, weight in module.named_parameters():
+            weight.copy_(weights[name])
 
 
 def moments_of(optimiser: Optimizer) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,12 +15,12 @@ from dynmm_core.model.averaging import average_into
 from dynmm_core.model.consolidation import ElasticWeights, diagonal_fisher
 from dynmm_core.model.devices import send
 from dynmm_core.model.examples import Examples, KeptEvents, kept_losses, refreshed_items
-from dynmm_core.model.guard import Attempt, Trial, put_weights, wait
+from dynmm_core.model.guard import Attempt, Trial, wait
 from dynmm_core.model.held_out import HeldOut, split_held_out
 from dynmm_core.model.losses import bpr_rows, sampled_softmax_loss, stability_loss
 from dynmm_core.model.online import OnlineSettings
 from dynmm_core.model.reservoir import Reservoir
-from dynmm_core.model.tensor_files import moments_of, put_moments, save_files
+from dynmm_core.model.tensor_files import moments_of, put_moments, put_weights, save_files
 from dynmm_core.randomness import torch_generator
 
 FISHER_EVENTS = 64
@@ -188,9 +189,9 @@ class AdapterTrainer:
 
     def _learned_state(self) -> dict[str, bytes]:
         """What the steps change; Fisher and replay buffer change only once they are accepted."""
-        files: dict[str, dict[str, Tensor]] = {
-            "adapter.safetensors": {**dict(self.adapter.named_parameters())},
-            "serving.safetensors": {**dict(self.serving.named_parameters())},
+        files: dict[str, Mapping[str, Tensor]] = {
+            "adapter.safetensors": dict(self.adapter.named_parameters()),
+            "serving.safetensors": dict(self.serving.named_parameters()),
             "optimiser.safetensors": moments_of(self.optimiser),
         }
         return {**save_files(files), "trainer.json": json.dumps({"updates": self.updates}).encode()}

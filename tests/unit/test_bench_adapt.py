@@ -12,6 +12,7 @@ from benchmarks.adapt import report
 from benchmarks.adapt.floor import floor_bytes
 from benchmarks.adapt.inputs import PAST_EVENTS_PER_HOUR, PAST_HOURS, StreamShape, draw_stream
 from benchmarks.adapt.job import Case, Committer, new_loop
+from benchmarks.adapt.peaks import PARTS, Peaks
 from benchmarks.adapt.run import STAGES
 from dynmm_core.adapt.laps import Stage
 from dynmm_core.cli import main
@@ -82,6 +83,7 @@ def test_a_tiny_catalogue_gives_one_document_that_repeats(capsys: pytest.Capture
     assert document["cuda"] == "unmeasured"
     assert set(document["sizes"][0]["seconds"]) == set(STAGES)
     assert all(second > 0 for size in document["sizes"] for second in size["seconds"].values())
+    assert all(list(size["peak_mb"]) == list(PARTS) and min(size["peak_mb"].values()) > 0 for size in document["sizes"])
     assert [check["passed"] for check in document["checks"]][:3] == [None] * 3
     assert run(*TINY, "--json") == 0
     again = json.loads(capsys.readouterr().out)
@@ -136,3 +138,28 @@ def test_a_wrong_option_is_named(option: str, value: str, capsys: pytest.Capture
     assert run(option, value) == 2
     shown = capsys.readouterr().err
     assert option in shown and shown.count("\n") == 1
+
+
+def test_the_peak_of_a_part_is_its_own_or_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    peaks = Peaks(torch.device("cpu"))
+    large = np.ones(40 << 20)
+    del large
+    peaks.end("loading")
+    peaks.end("slides")
+    loading, slides = peaks.found["loading"], peaks.found["slides"]
+    assert loading is not None and (slides is None or slides < loading - 200)
+    monkeypatch.setattr("benchmarks.adapt.peaks.reset_peak", lambda: False)
+    unknown = Peaks(torch.device("cpu"))
+    for part in PARTS:
+        unknown.end(part)
+    assert unknown.found["loading"] is not None and unknown.found["slides"] is None
+
+
+def test_the_freezing_of_tables_is_counted_with_the_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, (slide, *_) = new_loop(Case(SHAPE, 8, ("adapted",), torch.device("cpu")), 0)
+    seen: list[str] = []
+    loop.lap = seen.append
+    frozen = type(loop.state.pairs).frozen
+    monkeypatch.setattr(type(loop.state.pairs), "frozen", lambda self, *at: seen.append("frozen") or frozen(self, *at))
+    loop.step(slide)
+    assert "frozen" in seen and "features" in seen[len(seen) - seen[::-1].index("frozen") :] and seen[-1] == "refresh"

@@ -9,6 +9,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from dynmm_core.model.losses import (
     NegativeSampler,
+    _masked_alignment,
     alignment_loss,
     bpr_loss,
     bpr_rows,
@@ -111,12 +112,21 @@ def test_alignment_of_equal_directions_is_log_n_and_of_own_ones_near_zero() -> N
 def test_alignment_sees_only_items_with_both_modalities() -> None:
     a, b = randn(5, 3).requires_grad_(), randn(5, 3, seed=1).requires_grad_()
     present = torch.tensor([True, False, True, True, False])
-    whole, some = alignment_loss(a, b, present), alignment_loss(a[present], b[present], torch.ones(3, dtype=torch.bool))
+    some = alignment_loss(a[present], b[present], torch.ones(3, dtype=torch.bool))
+    assert torch.equal(alignment_loss(a, b, present), some)
+    for few in (0, 1):
+        assert float(alignment_loss(a, b, torch.arange(5) < few).detach()) == 0.0
+
+
+def test_masked_alignment_is_the_same_where_nobody_can_say_how_many_are_present() -> None:
+    a, b = randn(5, 3).requires_grad_(), randn(5, 3, seed=1).requires_grad_()
+    present = torch.tensor([True, False, True, True, False])
+    whole, some = _masked_alignment(a, b, present, 0.1), alignment_loss(a, b, present)
     assert float(whole.detach()) == pytest.approx(float(some.detach())) and float(whole.detach()) > 0.1
     for found, expected in zip(torch.autograd.grad(whole, (a, b)), torch.autograd.grad(some, (a, b)), strict=True):
         assert torch.allclose(found, expected) and not found[~present].any()
     for few in (0, 1):
-        nothing = alignment_loss(a, b * (torch.arange(5) < few)[:, None], torch.arange(5) < few)
+        nothing = _masked_alignment(a, b * (torch.arange(5) < few)[:, None], torch.arange(5) < few, 0.1)
         assert float(nothing.detach()) == 0.0
         assert all(not gradient.any() for gradient in torch.autograd.grad(nothing, (a, b)))
 

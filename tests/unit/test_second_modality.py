@@ -2,8 +2,7 @@
 
 import torch
 
-from dynmm_core.model.guard import weights_of
-from tests.learning import PLAIN, base, examples, trainer
+from tests.learning import PLAIN, base, copied, examples, trainer
 
 
 def test_with_collaborative_vectors_alone_alignment_and_reconstruction_change_nothing() -> None:
@@ -44,7 +43,7 @@ def test_the_second_modality_learns_at_its_own_rate() -> None:
     frozen = base(torch.randn(21, 6, generator=torch.Generator().manual_seed(0)))
     learner = trainer(frozen, align_weight=1.0, recon_weight=1.0, projector_lr=0.0, **PLAIN)
     assert learner.adapter.second is not None
-    before = weights_of(learner.adapter.second)
+    before = copied(learner.adapter.second)
     learner.learn(examples(frozen), 1)
     assert all(torch.equal(before[name], now) for name, now in learner.adapter.second.named_parameters())
     assert learner.adapter.item.w2.weight.any()

@@ -1,17 +1,27 @@
 """One program for every device: what is learned and ranked is the same, and the host waits for the device only where it must."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import benchmarks.adapt.job as job
 from benchmarks.adapt.inputs import StreamShape
+from dynmm_core.adapt.cpu_meter import CpuMeter
+from dynmm_core.adapt.fold_in import FoldedItems
 from dynmm_core.adapt.loop import AdaptLoop
 from dynmm_core.adapt.scoring import ROWS_PER_BLOCK
+from dynmm_core.adapt.trainers import new_learners
 from dynmm_core.model.aligner import BaseAligner
-from dynmm_core.model.base import FrozenBase
+from dynmm_core.model.base import FrozenBase, room_for
 from dynmm_core.model.devices import fetch
+from dynmm_core.model.head import REQUEST_STATE_DIM
+from dynmm_core.model.head_trainer import HeadExamples
+from dynmm_core.model.losses import _masked_alignment
+from dynmm_core.model.online import OnlineSettings
 from dynmm_core.model.ranking import rank_targets
+from dynmm_core.randomness import torch_generator
 from tests.learning import CPU, LEARNING, TEXT, base, examples, trainer
 from tests.second_device import SecondDevice
 
@@ -19,7 +29,9 @@ PARTS = ("adapter", "held-out", "ewc", "replay-")  # of the state, each of which
 
 
 @pytest.mark.parametrize("name", LEARNING)
-def test_the_adapter_learns_the_same_on_a_device_and_waits_once_a_slide(name: str) -> None:
+def test_the_adapter_learns_the_same_on_a_device_and_waits_once_a_slide(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # On the CPU it leaves out what a device masks, and sums in another order.
+    monkeypatch.setattr("dynmm_core.model.second_modality.alignment_loss", lambda *given: _masked_alignment(*given, 0.1))
     options = {**LEARNING[name], "held_out_events": 30, "replay_capacity": 500}
     at_home = trainer(base(TEXT), **options)
     for slide in range(4):
@@ -103,13 +115,16 @@ def test_tensors_of_every_type_come_in_one_copy() -> None:
 
 def test_the_second_device_refuses_to_mix_and_counts_what_is_asked_of_it() -> None:
     with SecondDevice() as there:
-        x = torch.ones(4).to(there.device)
-        with pytest.raises(RuntimeError, match="on the CPU and on the second device"):
-            x + torch.ones(4)
+        x, there_0 = torch.ones(4).to(there.device), torch.zeros(2, dtype=torch.long).to(there.device)
+        here = torch.ones(4)
+        for mixed in (lambda: x + here, lambda: torch.equal(x, here), lambda: x.index_put_((there_0,), here[:2])):
+            with pytest.raises(RuntimeError, match="on the CPU and on the second device"):
+                mixed()
         there.waits.clear()
         waiting = [
             lambda: float(x.sum()), lambda: x.cpu(), lambda: x.nonzero(), lambda: x[x > 0], lambda: x[torch.tensor([1])],
             lambda: torch.ones(2).to(there.device), lambda: x[0].item(), lambda: bool((x > 0).all()), lambda: torch.equal(x, x),
+            lambda: torch.allclose(x, x), lambda: x.unique_consecutive(), lambda: x.unique(), lambda: torch.ones(4).copy_(x),
         ]  # fmt: skip
         for count, ask in enumerate(waiting, 1):
             ask()
@@ -117,3 +132,52 @@ def test_the_second_device_refuses_to_mix_and_counts_what_is_asked_of_it() -> No
         there.waits.clear()
         x.to(there.device).add_(1.0)[torch.ones(2, dtype=torch.long).to(there.device, non_blocking=True)].sum()
         assert there.waits == []
+
+
+def test_a_new_item_gets_its_latent_with_one_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen, clicked = base(), (np.array([22, 3, 22]), np.array([[1, 2], [1, 0], [5, 0]]))
+    at_home = FoldedItems(frozen)
+    at_home.observe(*clicked)
+    with SecondDevice() as there:
+        folded = FoldedItems(base(device=there.device))
+        there.waits.clear()
+        folded.observe(*clicked)
+        assert len(there.waits) == 1, there.waits
+        found = fetch(dict(enumerate(folded.tables(22))))
+    for one, other in zip(found.values(), at_home.tables(22), strict=True):
+        assert torch.equal(one, other) and one[22].any()
+
+
+def test_histories_are_encoded_in_larger_blocks_off_the_cpu() -> None:
+    frozen, draw = base(), np.random.default_rng(0)
+    lengths = draw.integers(0, 11, 700)
+    recent = np.where(np.arange(10) < lengths[:, None], draw.integers(1, 21, (700, 10)), 0)
+    expected = frozen.user_states(recent, lengths)
+    with SecondDevice() as there:
+        frozen = base(device=there.device)
+        there.waits.clear()
+        found = frozen.user_states(recent, lengths)
+        assert there.waits == []
+        for one, other in zip(found, expected, strict=True):
+            assert torch.allclose(one.cpu(), other, atol=1e-5)
+
+
+def test_an_update_of_the_head_stands_or_falls_by_itself() -> None:
+    frozen = base()
+    learners = new_learners(frozen, OnlineSettings(learning_rate=1e-2, stability_weight=0.0), seed=1)
+    draw = torch_generator(0, 0, "examples")
+    features = torch.randn(60, 5, learners.head.head.weight.numel(), generator=draw).half()
+    of_head = HeadExamples(features, torch.rand(60, REQUEST_STATE_DIM, generator=draw), torch.zeros(60, 5))
+    data = examples(frozen)
+    broken = replace(data, r_u=data.r_u * float("nan"))
+    assert not learners.learn(broken, of_head, 1, CpuMeter())
+    assert (learners.adapter.updates, learners.head.updates > 0) == (0, True)
+    assert any(name.startswith("head-memory-") for name in learners.to_bytes())
+
+
+def test_the_base_keeps_one_table_of_items_and_grows_by_little() -> None:
+    frozen = base()
+    shared = frozen.backbone.item_embedding.weight
+    assert frozen.item_tables(20)[0].data_ptr() == shared.data_ptr() and not shared[0].any()
+    assert room_for(10_000_000) == 11_250_000 and room_for(20) == 1_044
+    assert frozen.item_tables(21)[0].shape == (22, 16)
