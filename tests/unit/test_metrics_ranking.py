@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from dynmm_core.metrics.bootstrap import block_bootstrap_ratio
 from dynmm_core.metrics.ranking import METRICS, expected_metrics
+from dynmm_core.metrics.significance import ratio_of_sums
 
 
 def figures(better: int, ties: int) -> dict[str, float]:
@@ -67,6 +69,30 @@ def test_bootstrap_intervals_hold_the_ratio_as_often_as_they_say(windows: int, b
     bounds = [block_bootstrap_ratio(sums[one], events[one], block, seed=one, draws=500)[1:] for one in range(streams)]
     held = np.mean([low <= 1.1 <= high for low, high in bounds])
     assert held >= 0.86, "where windows are taken one by one, or the percentiles as they are, it is less"
+
+
+def test_the_interval_of_independent_windows_is_student_s_on_either_side() -> None:
+    tops = np.random.default_rng(0).permutation(1.1 + 0.1 * norm.ppf((np.arange(12) + 0.5) / 12))
+    ratio, low, high = block_bootstrap_ratio(tops, np.ones(12), 1, seed=0, draws=100_000)
+    theirs_low, theirs_high = ratio_of_sums(tops, np.ones(12)).interval()
+    assert ratio - low == pytest.approx(ratio - theirs_low, rel=0.025)
+    assert high - ratio == pytest.approx(theirs_high - ratio, rel=0.025)
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_one_another() -> None:
+    tops = np.random.default_rng(0).random(24)
+    first, again, other = (block_bootstrap_ratio(tops, np.ones(24), 6, seed) for seed in (0, 0, 1))
+    assert first == again and first[0] == other[0] and first[1:] != other[1:]
+
+
+def test_a_draw_has_as_many_windows_as_the_stream_though_blocks_do_not_fill_it() -> None:
+    # Of nine windows the first is drawn three times at most: by two blocks of four, and by what is left of the third.
+    assert block_bootstrap_ratio(np.eye(9)[0], np.ones(9), 4, seed=0) == pytest.approx((1 / 9, 0.0, 3 / 9))
+
+
+def test_two_blocks_are_enough_for_an_interval() -> None:
+    ratio, low, high = block_bootstrap_ratio(np.arange(6.0), np.ones(6), 3, seed=0)
+    assert 0.0 < low < ratio < high < 5.0
 
 
 def test_one_block_says_nothing() -> None:
