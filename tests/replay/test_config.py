@@ -37,6 +37,11 @@ def test_models_keep_one_order_whatever_order_they_are_named_in() -> None:
         ("slide", "7m", "--slide: 7m is no multiple of 5m between 5m and 24h"),
         ("slide", "25h", "--slide: 1d 1h is no multiple"),
         ("slide", "15", "--slide: '15' is no duration"),
+        ("slide", "0", "--slide: 0s is no multiple"),
+        ("publish_delay", "25h", "--publish-delay: '25h'"),
+        ("store_every", 0, "--store-every: 0: Input should be greater than or equal to 1"),
+        ("adapter_lr", 1.5, "--adapter-lr: 1.5: Input should be less than or equal to 1"),
+        ("seed", -1, "--seed: -1: Input should be greater than or equal to 0"),
         ("popularity_window", "0", "--popularity-window: 0s is no multiple"),
         ("models", "static,magic", "--models: 'magic' is no model; choose from static"),
         ("models", "static,static", "--models: 'static, static' must name each model once"),
@@ -103,6 +108,10 @@ def test_bundle_and_range_move_the_hash() -> None:
     assert shorter.config_hash != settings().config_hash
 
 
+def test_all_events_of_the_split_are_ranked_its_first_and_its_last_too() -> None:
+    assert (settings().rank_from_ms, settings().rank_to_ms) == (10, 2 * HOUR_MS + 1)
+
+
 def test_reading_stops_at_the_end_of_the_last_ranked_slide() -> None:
     assert settings().end_time_ms == 3 * HOUR_MS
     assert settings(slide="5m").end_time_ms == 2 * HOUR_MS + 300_000
@@ -127,4 +136,5 @@ def test_what_is_taken_over_from_a_recorded_run_moves_the_hash(stream: StreamNam
 
 
 def test_the_environment_names_what_decides_bits() -> None:
-    assert {"torch", "numpy", "python", "machine"} <= set(environment())
+    libraries = {"torch", "numpy", "pyarrow", "bytewax", "deltalake", "dynmm-stream"}
+    assert {"python", "machine"} | libraries == set(environment())

@@ -54,9 +54,31 @@ def test_the_same_events_have_the_same_hash_however_asked_for() -> None:
     assert make_split(replace(LOG, fingerprint="0" * 64)).hash != whole.hash
 
 
+def test_other_windows_with_as_many_events_are_another_split(tmp_path: Path) -> None:
+    # The second event of hour 1 comes in hour 3 instead: bounds, windows and events are as before.
+    other = replace(LOG, times_ms=(*TIMES[:4], *TIMES[5:7], 3 * HOUR_MS + 2, *TIMES[7:]))
+    split, moved = make_split(LOG), make_split(other)
+    assert {**moved.model_dump(), "windows_sha256": split.windows_sha256} == split.model_dump()
+    assert moved.hash != split.hash
+
+    save_split(split, tmp_path / "split.json")
+    with pytest.raises(UserError, match="does not fit by-hand: other events"):
+        replayed_split(tmp_path / "split.json", other)
+
+
+def test_the_cut_is_part_of_the_hash() -> None:
+    assert make_split(replace(LOG, cut_row=1), from_ms=30).hash != make_split(LOG, from_ms=30).hash
+
+
 def test_an_empty_range_names_itself_and_where_events_lie() -> None:
-    with pytest.raises(UserError, match=r"--from 1970-01-01T02:00:00Z --to 1970-01-01T03:00:00Z: no online event"):
+    with pytest.raises(UserError) as refused:
         make_split(LOG, from_ms=2 * HOUR_MS, to_ms=3 * HOUR_MS)
+    assert str(refused.value) == (
+        "--from 1970-01-01T02:00:00Z --to 1970-01-01T03:00:00Z: no online event in this range;"
+        " online events lie from 1970-01-01T00:00:00Z to 1970-01-01T04:00:00Z"
+    )
+    with pytest.raises(UserError, match="log: no online event in this range; online events lie from nowhere"):
+        make_split(replace(LOG, cut_row=len(TIMES)))
 
 
 def test_a_saved_split_replays_on_its_log(tmp_path: Path) -> None:
