@@ -1,12 +1,13 @@
 """A run folder is begun once, resumed by its own configuration, and never overwritten."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from dynmm_core.errors import UserError
 from replay.config import ReplaySettings
-from replay.run_folder import RunRecord, open_run
+from replay.run_folder import RunRecord, finished_run, open_run
 
 SETTINGS = ReplaySettings(
     dataset_fingerprint="f", bundle_hash="b", split_hash="s", cut_row=7, end_time_ms=10, rank_from_ms=0, rank_to_ms=9, seed=0,
@@ -15,10 +16,12 @@ SETTINGS = ReplaySettings(
 )  # fmt: skip
 
 
-def record(settings: ReplaySettings = SETTINGS, *, torch: str = "2.13", protocol: str = "default") -> RunRecord:
+def record(
+    settings: ReplaySettings = SETTINGS, *, torch: str = "2.13", protocol: str = "default", truth: str | None = None
+) -> RunRecord:
     return RunRecord(
         dataset="by-hand", protocol=protocol, config_hash=settings.config_hash, config=settings,
-        environment={"torch": torch}, data="data", bundle="bundle",
+        environment={"torch": torch}, data="data", bundle="bundle", truth=truth,
     )  # fmt: skip
 
 
@@ -80,6 +83,26 @@ def test_other_libraries_may_not_resume(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"begun elsewhere \(torch '2.13' there, '2.14' asked"):
         open_run(tmp_path / "run", record(torch="2.14"))
+    more = record().model_copy(update={"environment": {"torch": "2.13", "bytewax": "0.21.1"}})
+    with pytest.raises(UserError, match=r"begun elsewhere \(bytewax None there, '0.21.1' asked\)"):
+        open_run(tmp_path / "run", more)
+
+
+def test_another_truth_may_not_resume(tmp_path: Path) -> None:
+    open_run(tmp_path / "run", record(truth="a" * 64)).close()
+
+    for other, asked in (("b" * 64, f"truth {'b' * 16}"), (None, "no truth")):
+        with pytest.raises(UserError, match=f"begun with truth {'a' * 16}, {asked} is asked"):
+            open_run(tmp_path / "run", record(truth=other))
+
+
+def test_a_run_without_metrics_is_not_finished(tmp_path: Path) -> None:
+    open_run(tmp_path / "run", record()).close()
+
+    with pytest.raises(UserError, match="holds no finished run"):
+        finished_run(tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").write_text('{"events": 7}')
+    assert finished_run(tmp_path / "run") == (record(), {"events": 7})
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
@@ -111,10 +134,12 @@ def test_two_processes_never_work_in_one_run(tmp_path: Path) -> None:
 
 
 def test_attempts_are_remembered(tmp_path: Path) -> None:
+    begun_ms = time.time_ns() // 1_000_000
     for expected in (1, 2):
         run = open_run(tmp_path / "run", record())
         run.begin_attempt()
         starts = run.attempt_starts_ms()
         assert len(starts) == expected
         assert starts == sorted(starts)
+        assert begun_ms <= starts[0] and starts[-1] <= time.time_ns() // 1_000_000
         run.close()
