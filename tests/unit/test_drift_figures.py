@@ -73,6 +73,11 @@ def test_windows_weigh_by_their_events() -> None:
     assert figures_of(drift_figures(told, ()), "adapted").share_of_gap == pytest.approx((30 * 0.2 + 10 * 0.5 - 4) / (20 - 4))
 
 
+def test_an_oracle_below_the_base_leaves_no_gap_to_share() -> None:
+    told = series(static=flat(0.4), adapted=flat(0.3), oracle=flat(0.2))
+    assert figures_of(drift_figures(told, ()), "adapted").share_of_gap is None
+
+
 def test_recovery_counts_windows_from_the_start_on() -> None:
     model = adapted({range(10, 14): 0.4})
     told = series(static=flat(0.05), adapted=model, oracle=flat(0.5))
@@ -90,6 +95,7 @@ def test_recovery_counts_windows_from_the_start_on() -> None:
         ((mark("abrupt", 10), mark("item_birth", 14)), [(True, None), (True, 0)]),
         ((mark("popularity_burst", 10, 14),), [(True, None)]),
         ((mark("popularity_burst", 4, 14), mark("abrupt", 10)), [(False, None), (True, None)]),
+        ((mark("popularity_burst", 4, 10), mark("abrupt", 10)), [(False, None), (True, 9)]),
         ((mark("gradual", 10, 14),), [(True, 9)]),
         ((mark("abrupt", 3),), [(False, None)]),
         ((mark("abrupt", 22),), [(False, None)]),
@@ -99,6 +105,7 @@ def test_recovery_counts_windows_from_the_start_on() -> None:
         "another drift comes",
         "it ends",
         "another one ends",
+        "another one ends at its start",
         "its end is its last step",
         "too early",
         "too late",
