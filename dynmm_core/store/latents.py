@@ -229,7 +229,7 @@ class LatentStore:
         versions = [version for version in self.active() if version.slide_end_ms <= event_time_ms]
         if not versions:
             raise UserError(f"event_time_ms: {self.path} has no version at {event_time_ms} or before; name a later time")
-        return max(versions, key=lambda version: version.slide_end_ms)
+        return max(versions, key=lambda version: (version.slide_end_ms, version.number))
 
     def diff(self, earlier: int, later: int) -> Difference:
         """Compare two kept versions.

@@ -144,6 +144,14 @@ def test_as_of_is_the_newest_version_at_that_time(tmp_path: Path) -> None:
         store.as_of(HOUR_MS - 1)
 
 
+def test_of_versions_of_one_slide_the_newest_is_found_and_one_of_an_older_slide_at_its_own_time(tmp_path: Path) -> None:
+    store = LatentStore.create_or_open(tmp_path, 3)
+    first = store.commit(draft(5), None)
+    second = store.commit(draft(5, run="another"), first)
+    older = store.commit(draft(4, run="a third"), second)
+    assert (store.as_of(5 * HOUR_MS), store.as_of(4 * HOUR_MS)) == (second, older)
+
+
 def test_ids_are_kept_to_their_last_byte_and_take_no_room_for_the_longest(tmp_path: Path) -> None:
     ids = ["i1", "i1\0", "i1\0\0", "\0", "i1\0b", "x" * 1024, *(f"n{number}" for number in range(20_000))]
     latents = np.arange(len(ids), dtype=np.float32)[:, None]
