@@ -94,6 +94,38 @@ def test_a_skip_on_top_of_a_skip_and_its_taking_back(store: LatentStore) -> None
     assert done.through_ms == 2 * HOUR_MS and store.skipped() == [] and store.newest_slide() == store.head()
 
 
+def test_a_skip_takes_learned_and_skipped_slides_together_in_the_order_of_the_stream(store: LatentStore) -> None:
+    store.rollback(2, skip=True)
+    store.commit(draft(store, 7, "r-r1"), store.head())
+    done = store.rollback(1, skip=True)
+    assert (done.left, done.after_ms, done.through_ms) == (6, 2 * HOUR_MS, 7 * HOUR_MS)
+    for reader in (store, LatentStore.open(store.path)):
+        assert numbers(reader.skipped()) == [2, 3, 4, 5, 6] and reader.newest_slide() == reader.log()[6]
+
+
+def test_a_second_skip_goes_as_far_as_the_first_and_tells_the_head_it_left(store: LatentStore) -> None:
+    store.rollback(3, skip=True)
+    done = store.rollback(1, skip=True)
+    assert (done.left, done.after_ms, done.through_ms) == (3, 2 * HOUR_MS, 6 * HOUR_MS)
+
+
+def test_a_skip_before_the_version_gone_back_to_is_none_of_the_new_one(store: LatentStore) -> None:
+    store.rollback(2, skip=True)
+    for hour in (7, 8):
+        store.commit(draft(store, hour, "r-r1"), store.head())
+    store.rollback(6, skip=True)
+    for reader in (store, LatentStore.open(store.path)):
+        assert numbers(reader.skipped()) == [3, 4, 5, 7] and numbers(reader.active()) == [0, 1, 2, 6]
+
+
+def test_a_full_version_of_another_branch_hides_nothing(store: LatentStore) -> None:
+    store.commit(draft(store, 7, full=True), store.head())
+    store.rollback(2)
+    store.commit(draft(store, 4, "r-r1"), store.head())
+    for reader in (store, LatentStore.open(store.path)):
+        assert reader.at(7).rows.ids.tolist() == ["every", *(f"hour {hour}" for hour in (1, 2, 3, 4))]
+
+
 def test_writers_of_the_run_before_are_refused(store: LatentStore) -> None:
     old, old_head = LatentStore.open(store.path), store.head()
     assert old.head() == old_head
