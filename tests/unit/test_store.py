@@ -1,5 +1,6 @@
 """The store's promises: atomic, fenced, idempotent; hashes of content alone; every read at a version."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,6 +41,14 @@ def test_versions_count_from_zero_and_name_their_parents(tmp_path: Path) -> None
     assert [(v.number, v.parent) for v in versions] == [(0, None), (1, 0), (2, 1)]
     assert [v.slide_end_ms for v in versions] == [HOUR_MS, 2 * HOUR_MS, 3 * HOUR_MS]
     assert [v.parent_hash for v in versions[1:]] == [v.content_hash for v in versions[:-1]]
+
+
+def test_a_version_says_what_it_was_made_from_and_when(tmp_path: Path) -> None:
+    begun_ms = time.time_ns() // 1_000_000
+    made = LatentStore.create_or_open(tmp_path, 3).commit(draft(1), None)
+    assert (made.run, made.config_hash, made.base_hash, made.state) == ("r", "config", "base", "s")
+    assert (made.rows, made.rows_kept, made.full) == (4, True, False)
+    assert begun_ms <= made.committed_at_ms <= time.time_ns() // 1_000_000
 
 
 def test_a_commit_in_the_middle_of_a_look_is_read_once(tmp_path: Path) -> None:
@@ -135,6 +144,16 @@ def test_rows_that_were_not_kept_are_refused_with_the_nearest_kept(tmp_path: Pat
         store.at(1)
 
 
+def test_the_nearest_kept_rows_on_either_side_are_named(tmp_path: Path) -> None:
+    store, head = LatentStore.create_or_open(tmp_path, 3), None
+    for hour in range(1, 8):
+        head = store.commit(draft(hour, keep=hour in (2, 4, 6)), head)
+    for number, near in ((0, "[1]"), (2, "[1, 3]"), (4, "[3, 5]"), (6, "[5]")):
+        with pytest.raises(UserError) as refused:
+            store.at(number)
+        assert str(refused.value).endswith(f"kept nearby: {near}")
+
+
 def test_as_of_is_the_newest_version_at_that_time(tmp_path: Path) -> None:
     store = LatentStore.create_or_open(tmp_path, 3)
     fill(store, 3)
@@ -165,6 +184,11 @@ def test_ids_are_kept_to_their_last_byte_and_take_no_room_for_the_longest(tmp_pa
     assert [ids[int(latent)] for latent in kept.latents[:, 0]] == sorted(ids)
     with pytest.raises(ValueError, match="stands twice"):
         LatentRows(np.array(["user"] * 2), id_column(["a\0", "a\0"]), latents[:2]).sorted()
+
+
+def test_an_item_and_a_user_of_one_id_are_two_rows() -> None:
+    both = LatentRows(np.array(["user", "item"]), id_column(["a", "a"]), np.array([[1.0], [2.0]], np.float32)).sorted()
+    assert (both.kinds.tolist(), both.ids.tolist(), both.latents[:, 0].tolist()) == (["item", "user"], ["a", "a"], [2.0, 1.0])
 
 
 def test_a_versions_rows_have_the_ids_of_its_items_and_users() -> None:

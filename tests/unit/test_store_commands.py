@@ -40,6 +40,8 @@ def test_log_lists_the_newest_versions_of_a_run_and_of_a_store(run: Path, capsys
     log(run / "store", last=2, json=True)
     assert printed(capsys) == of_run
     assert [(version["number"], version["lineage"]["events"]) for version in of_run] == [(1, 20), (2, 30)]
+    log(run, last=0, json=True)
+    assert [version["number"] for version in printed(capsys)] == [0, 1, 2]
     log(run)
     table = capsys.readouterr().out
     assert "3 of 3 versions" in table and "2 hashed" in table and "1970-01-01 03:00:00 UTC" in table
@@ -60,6 +62,27 @@ def test_diff_lists_ids_that_came_and_how_far_the_others_moved(run: Path, capsys
     assert found == {"added": [["item", "c"]], "removed": [], "changed": [["item", "b", pytest.approx(8**0.5)]]}
     diff(run, 0, 2)
     assert "1 ids added, 0 removed, 1 changed" in " ".join(capsys.readouterr().out.split())
+
+
+def test_diff_lists_first_what_moved_farthest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, head = LatentStore.create_or_open(tmp_path, 1), None
+    ids = np.array(["near", "far", "still", "between"])
+    for hour, moved in ((1, [0.0, 0.0, 0.0, 0.0]), (2, [1.0, -3.0, 0.0, 2.0])):
+        rows = LatentRows(np.array(["item"] * 4), ids, np.array(moved, np.float32)[:, None])
+        head = store.commit(Draft("r", hour * HOUR_MS, "config", "base", "state", rows, True), head)
+    diff(tmp_path, 0, 1, json=True)
+    assert [tuple(row[1:]) for row in printed(capsys)["changed"]] == [("far", 3.0), ("between", 2.0), ("near", 1.0)]
+
+
+def test_sql_tells_what_every_version_says_of_itself(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sql(run, "SELECT * FROM versions ORDER BY number", json=True)
+    told = printed(capsys)
+    show(run, 1, json=True)
+    version = printed(capsys)
+    assert [(row["events"], json.loads(row["lineage"])) for row in told] == [(n, {"events": n}) for n in (10, 20, 30)]
+    assert json.loads(told[1]["metrics"]) == {"update_rejected": False}
+    plain = version.keys() - {"lineage", "metrics"}
+    assert {name: told[1][name] for name in plain} == {name: version[name] for name in plain}
 
 
 def test_sql_joins_versions_and_latents(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
@@ -72,6 +73,14 @@ def test_a_stale_handle_cannot_commit_its_rows(tmp_path: Path, monkeypatch: pyte
         other.commit(draft(4), head)
 
 
+def test_a_version_of_another_store_is_no_parent_though_it_has_the_head_s_number(tmp_path: Path) -> None:
+    store, other = (LatentStore.create_or_open(tmp_path / name, 3) for name in ("a", "b"))
+    head, stranger = store.commit(draft(1), None), other.commit(draft(1, seed=9), None)
+    with pytest.raises(StaleParent, match="not version 0"):
+        store.commit(draft(2), stranger)
+    assert store.head() == head
+
+
 def test_a_slide_of_an_older_run_is_not_committed_twice(tmp_path: Path) -> None:
     store = LatentStore.create_or_open(tmp_path, 3)
     first = store.commit(draft(5), None)
@@ -95,6 +104,14 @@ def test_a_full_version_hides_all_rows_before_it(tmp_path: Path) -> None:
     assert [change[:2] for change in found.changed] == [("item", "b")]
 
 
+def test_of_several_full_versions_the_newest_hides_all_rows_before_it(tmp_path: Path) -> None:
+    store = LatentStore.create_or_open(tmp_path, 3)
+    head = store.commit(draft(1, full=True), None)
+    head = store.commit(draft(2, rows=rows(2, ("b", "d")), full=True), head)
+    store.commit(draft(3, rows=rows(3, ("e",))), head)
+    assert [store.at(n).rows.ids.tolist() for n in range(3)] == [["a", "b", "c"], ["b", "d"], ["b", "d", "e"]]
+
+
 def test_a_kept_version_in_which_nothing_changed_has_the_view_before_it(tmp_path: Path) -> None:
     store = LatentStore.create_or_open(tmp_path, 3)
     nothing = LatentRows(np.array([], str), np.array([], str), np.empty((0, 3), np.float32))
@@ -104,6 +121,7 @@ def test_a_kept_version_in_which_nothing_changed_has_the_view_before_it(tmp_path
     store.commit(draft(3, rows=nothing), head)
     assert np.array_equal(store.at(2).rows.latents, store.at(1).rows.latents)
     assert len(store.at(2).rows.ids) == 3
+    assert store.row_file_bytes().keys() == {1}
 
 
 def test_other_tools_may_rewrite_the_files_and_every_hash_still_holds(tmp_path: Path) -> None:
@@ -118,6 +136,16 @@ def test_other_tools_may_rewrite_the_files_and_every_hash_still_holds(tmp_path: 
     for version in store.log():
         again = draft(version.number + 1, rows=store.at(version.number).rows)
         assert again.content_hash(version.parent_hash) == version.content_hash
+
+
+def test_the_log_tells_other_tools_which_rows_a_file_holds(tmp_path: Path) -> None:
+    store = LatentStore.create_or_open(tmp_path, 3)
+    head = store.commit(draft(1), None)
+    store.commit(draft(2, rows=rows(2, ("b", "d"))), head)
+    files = pa.table(DeltaTable(str(tmp_path / "latents")).get_add_actions(flatten=True)).sort_by("num_records").to_pylist()
+    assert [(file["num_records"], file["min.version"], file["max.version"]) for file in files] == [(2, 1, 1), (3, 0, 0)]
+    sizes = [(tmp_path / "latents" / file["path"]).stat().st_size for file in files]
+    assert sizes == [file["size_bytes"] for file in files]
 
 
 def test_rows_are_on_disk_before_the_commit_that_shows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +278,7 @@ def test_time_travel_has_no_end(tmp_path: Path) -> None:
     LatentStore.create_or_open(tmp_path, 3)
     configuration = DeltaTable(str(tmp_path / "latents")).metadata().configuration
     assert configuration["delta.enableExpiredLogCleanup"] == "false"
+    assert configuration["delta.logRetentionDuration"] == "interval 36500 days"
 
 
 def test_a_handle_is_reopened_and_checkpoints_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
