@@ -81,15 +81,17 @@ def open_run(path: Path, record: RunRecord) -> RunFolder:
     """
     if path.exists() and not path.is_dir():
         raise UserError(f"--out: {path} is a file; {_ELSEWHERE}")
-    before = read_run(path)
-    if before is None and path.is_dir() and _foreign_files(path):
-        raise UserError(f"--out: {path} holds files but no {RUN_FILE}, so it is no run; {_ELSEWHERE}")
-    if before is not None:
-        _check_same(path, before, record)
+    _begun(path, record)
     path.mkdir(parents=True, exist_ok=True)
     lock = _lock(path)
-    if before is None:
-        write_atomically(path / RUN_FILE, (record.model_dump_json(indent=2) + "\n").encode())
+    try:
+        # Asked again: until the lock was held, another process may have begun the run, or finished it.
+        before = _begun(path, record)
+        if before is None:
+            write_atomically(path / RUN_FILE, (record.model_dump_json(indent=2) + "\n").encode())
+    except BaseException:
+        os.close(lock)
+        raise
     # The label of a protocol is no part of the configuration; a resumed run keeps the one it began with.
     return RunFolder(path, before or record, before is not None, lock)
 
@@ -116,6 +118,16 @@ def finished_run(path: Path) -> tuple[RunRecord, dict[str, Any]]:
         raise UserError(f"run: {path} holds no finished run; finish it with `dynmm replay`")
     metrics: dict[str, Any] = json.loads((path / METRICS_FILE).read_text())
     return record, metrics
+
+
+def _begun(path: Path, record: RunRecord) -> RunRecord | None:
+    """The run at ``path``, None where there is none yet; refused where ``record`` can neither begin nor resume there."""
+    before = read_run(path)
+    if before is not None:
+        _check_same(path, before, record)
+    elif path.is_dir() and _foreign_files(path):
+        raise UserError(f"--out: {path} holds files but no {RUN_FILE}, so it is no run; {_ELSEWHERE}")
+    return before
 
 
 def _foreign_files(path: Path) -> bool:

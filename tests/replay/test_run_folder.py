@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dynmm_core.errors import UserError
+from replay import run_folder
 from replay.config import ReplaySettings
 from replay.run_folder import RunRecord, finished_run, open_run
 
@@ -143,3 +144,22 @@ def test_attempts_are_remembered(tmp_path: Path) -> None:
         assert starts == sorted(starts)
         assert begun_ms <= starts[0] and starts[-1] <= time.time_ns() // 1_000_000
         run.close()
+
+
+def test_a_run_that_another_process_finishes_before_the_lock_is_held_is_not_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, lock = tmp_path / "run", run_folder._lock
+
+    def late(path: Path) -> int:
+        (path / "run.json").write_text(record(protocol="the other's").model_dump_json())
+        (path / "metrics.json").write_text("{}")
+        return lock(path)
+
+    monkeypatch.setattr(run_folder, "_lock", late)
+    with pytest.raises(UserError, match="holds this run, finished"):
+        open_run(folder, record())
+    assert "the other's" in (folder / "run.json").read_text()
+    monkeypatch.setattr(run_folder, "_lock", lock)
+    (folder / "metrics.json").unlink()
+    open_run(folder, record()).close()  # the refused one left no lock behind
