@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynmm_core.model.base import FrozenBase, room_for
+from dynmm_core.model.base import FrozenBase, with_room
 from dynmm_core.model.devices import send
 
 SHRINK = 1.0  # so many events' worth of an average item, which is the zero vector
@@ -51,8 +51,7 @@ class FoldedItems:
         if self._tables is None:
             return self.base.item_tables(num_items)
         if num_items >= len(self._tables[0]):
-            more = max(num_items + 1, room_for(len(self._tables[0]))) - len(self._tables[0])
-            e_cf, z_base = (torch.cat([table, table.new_zeros(more, table.shape[1])]) for table in self._tables)
+            e_cf, z_base = (with_room(table, num_items + 1) for table in self._tables)
             self._tables = e_cf, z_base
         return self._tables[0][: num_items + 1], self._tables[1][: num_items + 1]
 

@@ -8,9 +8,13 @@ from dynmm_core.model.aligner import BaseAligner
 from dynmm_core.model.sasrec import PADDING, SASRec, encode_histories
 
 
-def room_for(rows: int) -> int:
-    """How long a table of so many rows becomes when it must grow: by an eighth, for at ten million items a row more is 10 GB."""
-    return rows + max(rows // 8, 1_024)
+def with_room(table: Tensor, rows: int) -> Tensor:
+    """Return ``table`` with ``rows`` rows or more, zero behind its end.
+
+    It grows by an eighth: twice the table of ten million items would be 10 GB for a row.
+    """
+    more = max(rows, len(table) + max(len(table) // 8, 1_024)) - len(table)
+    return torch.cat([table, table.new_zeros(more, table.shape[1])])
 
 
 class FrozenBase:
@@ -64,9 +68,7 @@ class FrozenBase:
     def item_tables(self, num_items: int) -> tuple[Tensor, Tensor]:
         """Return (e_cf, z_base) of items 0 … num_items, zero for padding and for items the base does not know."""
         if num_items >= len(self._e_cf):
-            more = max(num_items + 1, room_for(len(self._e_cf))) - len(self._e_cf)
-            self._e_cf = torch.cat([self._e_cf, torch.zeros(more, self.hidden_dim, device=self.device)])
-            self._z_base = torch.cat([self._z_base, torch.zeros(more, self.latent_dim, device=self.device)])
+            self._e_cf, self._z_base = (with_room(table, num_items + 1) for table in (self._e_cf, self._z_base))
         return self._e_cf[: num_items + 1], self._z_base[: num_items + 1]
 
     def user_states(self, recent: np.ndarray, recent_length: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -40,6 +40,11 @@ def wait(attempts: Sequence[Attempt]) -> list[Tensor]:
     return list(torch.split(told, [len(one.verdict) for one in attempts]))
 
 
+def settle(attempt: Attempt) -> bool:
+    """Wait for this attempt alone and conclude it; return whether it stands."""
+    return attempt.conclude(*wait([attempt]))
+
+
 class Trial(Generic[R]):
     """An update in the making: what it changes as that was before, and the events that judge it.
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dynmm_core.model.averaging import average_into
 from dynmm_core.model.devices import fetch, send
-from dynmm_core.model.guard import Attempt, Trial, wait
+from dynmm_core.model.guard import Attempt, Trial, settle
 from dynmm_core.model.head import OnlineHead
 from dynmm_core.model.held_out import HeldOut, split_held_out
 from dynmm_core.model.tensor_files import moments_of, put_moments, save_files
@@ -123,8 +123,7 @@ class HeadTrainer:
 
     def learn(self, examples: HeadExamples, slide_end_ms: int) -> bool:
         """Learn from one slide and remember some of it; return False if the update was rejected and everything went back."""
-        attempt = self.attempt(examples, slide_end_ms)
-        return attempt.conclude(*wait([attempt]))
+        return settle(self.attempt(examples, slide_end_ms))
 
     def attempt(self, examples: HeadExamples, slide_end_ms: int) -> Attempt:
         """Learn from one slide without waiting for the device; what is rejected is told at AdapterTrainer.attempt."""

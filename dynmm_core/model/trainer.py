@@ -15,7 +15,7 @@ from dynmm_core.model.averaging import average_into
 from dynmm_core.model.consolidation import ElasticWeights, diagonal_fisher
 from dynmm_core.model.devices import send
 from dynmm_core.model.examples import Examples, KeptEvents, kept_losses, refreshed_items
-from dynmm_core.model.guard import Attempt, Trial, wait
+from dynmm_core.model.guard import Attempt, Trial, settle
 from dynmm_core.model.held_out import HeldOut, split_held_out
 from dynmm_core.model.losses import bpr_rows, sampled_softmax_loss, stability_loss
 from dynmm_core.model.online import OnlineSettings
@@ -50,8 +50,7 @@ class AdapterTrainer:
 
     def learn(self, examples: Examples, slide_end_ms: int) -> bool:
         """Learn from one slide; return False if the update was rejected and all that was learned went back to before it."""
-        attempt = self.attempt(examples, slide_end_ms)
-        return attempt.conclude(*wait([attempt]))
+        return settle(self.attempt(examples, slide_end_ms))
 
     def attempt(self, examples: Examples, slide_end_ms: int) -> Attempt:
         """Learn from one slide without waiting for the device.

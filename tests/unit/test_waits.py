@@ -14,7 +14,7 @@ from dynmm_core.adapt.loop import AdaptLoop
 from dynmm_core.adapt.scoring import ROWS_PER_BLOCK
 from dynmm_core.adapt.trainers import new_learners
 from dynmm_core.model.aligner import BaseAligner
-from dynmm_core.model.base import FrozenBase, room_for
+from dynmm_core.model.base import FrozenBase, with_room
 from dynmm_core.model.devices import fetch
 from dynmm_core.model.head import REQUEST_STATE_DIM
 from dynmm_core.model.head_trainer import HeadExamples
@@ -179,5 +179,5 @@ def test_the_base_keeps_one_table_of_items_and_grows_by_little() -> None:
     frozen = base()
     shared = frozen.backbone.item_embedding.weight
     assert frozen.item_tables(20)[0].data_ptr() == shared.data_ptr() and not shared[0].any()
-    assert room_for(10_000_000) == 11_250_000 and room_for(20) == 1_044
+    assert len(with_room(torch.zeros(16_000, 1), 16_001)) == 18_000 and len(with_room(torch.zeros(20, 1), 21)) == 1_044
     assert frozen.item_tables(21)[0].shape == (22, 16)
